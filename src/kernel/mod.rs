@@ -1,0 +1,8 @@
+//! The kernel, one folder per object family: typed objects, encoding, decoding, order and I/O.
+//!
+//! A family's *observe* returns the types that [`plan`](crate::plan) makes; its *apply* takes a
+//! difference of them and nothing else.
+
+pub mod conntrack;
+pub mod netlink;
+pub mod xtables;

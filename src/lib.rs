@@ -1,0 +1,35 @@
+//! weir: a service proxy for Linux.
+//!
+//! *Facts come in, a model is resolved, a plan describes the kernel we want, a driver reads the kernel we have, the
+//! difference is a value, and applying consumes exactly that value.* The modules, in that order:
+//!
+//! | stage | module | what it does |
+//! |---|---|---|
+//! | words | [`net`] | families, protocols, names, endpoints, the stable hash |
+//! | facts | [`source`] | follows an API server or a folder of manifests |
+//! | | [`state`] | holds what was told; says what a batch touched |
+//! | model | [`resolve`] | state → model, pure: traffic policies, topology, terminating fallback |
+//! | | [`model`] | the services we want, neutral of any backend; the oracle |
+//! | plan | [`plan`] | model → kernel objects, pure and sorted |
+//! | | [`delta`] | keyed difference of ordered maps |
+//! | kernel | [`kernel`] | a folder per object family: objects, encode, decode, order, I/O |
+//! | | [`sim`] | a kernel in memory, with faults to inject, and the packet tracer |
+//! | engine | [`engine`] | a pure step function: when to apply, retry, bisect, quarantine, repair |
+//! | faces | [`cmd`] | `weir proxy`, `weir diff`, `weir demo` |
+//! | | [`lab`] | a node, pods and an outside client in network namespaces |
+//!
+//! The reasons are in [`manual`].
+
+pub mod cmd;
+pub mod delta;
+pub mod engine;
+pub mod kernel;
+pub mod lab;
+pub mod manual;
+pub mod model;
+pub mod net;
+pub mod plan;
+pub mod resolve;
+pub mod sim;
+pub mod source;
+pub mod state;

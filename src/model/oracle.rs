@@ -1,0 +1,1 @@
+//! What must become of a packet, from the model alone.

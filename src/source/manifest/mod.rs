@@ -1,0 +1,1 @@
+//! Facts from a folder of YAML and JSON files.

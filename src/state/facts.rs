@@ -1,0 +1,221 @@
+//! The facts. Field by field: contract 2.1, 2.3 and 2.4.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::net::{Family, ObjectName, Protocol};
+
+/// `spec.type` of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServiceType {
+    #[default]
+    ClusterIp,
+    NodePort,
+    LoadBalancer,
+    ExternalName,
+}
+
+/// `spec.clusterIP` of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ClusterIp {
+    /// `""`: not allocated (yet).
+    #[default]
+    Unset,
+    /// `None`: headless.
+    Headless,
+    Ip(IpAddr),
+}
+
+/// `spec.internalTrafficPolicy` and `spec.externalTrafficPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TrafficPolicy {
+    #[default]
+    Cluster,
+    Local,
+}
+
+/// `status.loadBalancer.ingress[].ipMode`; absent means `Vip`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum IpMode {
+    #[default]
+    Vip,
+    /// Traffic to the address is left to the load balancer.
+    Proxy,
+}
+
+/// An entry of `status.loadBalancer.ingress` that has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LoadBalancerIngress {
+    pub ip: IpAddr,
+    pub mode: IpMode,
+}
+
+/// One entry of `spec.ports` of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServicePort {
+    /// Empty if the port has no name.
+    pub name: Arc<str>,
+    pub protocol: Protocol,
+    /// Never 0.
+    pub port: u16,
+    /// 0 = none.
+    pub node_port: u16,
+}
+
+/// A Service, slim.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Service {
+    pub name: ObjectName,
+    pub service_type: ServiceType,
+    pub cluster_ip: ClusterIp,
+    /// `spec.clusterIPs`, `None` where an element is no address, so that indices keep matching `ip_families`.
+    pub cluster_ips: Box<[Option<IpAddr>]>,
+    pub ip_families: Box<[Family]>,
+    pub ports: Box<[ServicePort]>,
+    pub external_ips: Box<[IpAddr]>,
+    pub load_balancer: Box<[LoadBalancerIngress]>,
+    pub source_ranges: Box<[IpNet]>,
+    /// Client IP affinity with its timeout in seconds.
+    pub affinity_seconds: Option<u32>,
+    pub internal_policy: TrafficPolicy,
+    pub external_policy: TrafficPolicy,
+    /// 0 = none.
+    pub health_check_node_port: u16,
+}
+
+/// Conditions of an endpoint with the API's defaults applied (contract 2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conditions {
+    pub ready: bool,
+    pub serving: bool,
+    pub terminating: bool,
+}
+
+impl Default for Conditions {
+    /// What absent conditions mean: ready and serving, not terminating.
+    fn default() -> Self {
+        Conditions { ready: true, serving: true, terminating: false }
+    }
+}
+
+/// Topology hints of an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hints {
+    pub zones: Box<[Arc<str>]>,
+    pub nodes: Box<[Arc<str>]>,
+}
+
+/// One endpoint of a slice; its first address only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SliceEndpoint {
+    pub ip: IpAddr,
+    pub conditions: Conditions,
+    pub node: Option<Arc<str>>,
+    /// `None` if there are no hints of either kind.
+    pub hints: Option<Arc<Hints>>,
+}
+
+/// One port of a slice. Ports without a name or number are dropped when the slice is read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SlicePort {
+    /// Empty for the unnamed port.
+    pub name: Arc<str>,
+    pub protocol: Protocol,
+    pub port: u16,
+}
+
+/// An EndpointSlice, slim. Slices that name no service never become facts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointSlice {
+    pub name: ObjectName,
+    /// Value of the label `kubernetes.io/service-name`; the service is in the slice's namespace.
+    pub service: Arc<str>,
+    pub family: Family,
+    pub ports: Box<[SlicePort]>,
+    pub endpoints: Box<[SliceEndpoint]>,
+    /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`, as Unix time in nanoseconds.
+    pub trigger_time: Option<i64>,
+}
+
+impl EndpointSlice {
+    /// The service that the slice belongs to.
+    pub fn service_name(&self) -> ObjectName {
+        ObjectName { namespace: self.name.namespace.clone(), name: self.service.clone() }
+    }
+}
+
+/// A Node, slim. The source sends only our own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Node {
+    pub name: Arc<str>,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<Arc<str>>,
+    /// InternalIPs, then ExternalIPs (contract 1.10).
+    pub ips: Box<[IpAddr]>,
+    pub pod_cidrs: Box<[IpNet]>,
+    /// Has a deletionTimestamp or the autoscaler's taint: not eligible for load balancer traffic (contract 6.1).
+    pub leaving: bool,
+}
+
+/// A ServiceCIDR, slim.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceCidr {
+    pub name: Arc<str>,
+    pub cidrs: Box<[IpNet]>,
+}
+
+/// The kinds of objects that are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Service,
+    EndpointSlice,
+    Node,
+    ServiceCidr,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
+}
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    Service(Service),
+    EndpointSlice(EndpointSlice),
+    Node(Node),
+    ServiceCidr(ServiceCidr),
+}
+
+/// Identity of a fact. Cluster-scoped objects have an empty namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FactKey {
+    pub kind: Kind,
+    pub name: ObjectName,
+}
+
+impl Fact {
+    pub fn key(&self) -> FactKey {
+        match self {
+            Fact::Service(service) => FactKey { kind: Kind::Service, name: service.name.clone() },
+            Fact::EndpointSlice(slice) => FactKey { kind: Kind::EndpointSlice, name: slice.name.clone() },
+            Fact::Node(node) => FactKey { kind: Kind::Node, name: ObjectName::new("", node.name.clone()) },
+            Fact::ServiceCidr(cidr) => {
+                FactKey { kind: Kind::ServiceCidr, name: ObjectName::new("", cidr.name.clone()) }
+            }
+        }
+    }
+}
+
+/// What a source tells. A batch (`Vec<Update>`) is applied as one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// An object is new or changed.
+    Upsert(Fact),
+    /// An object is gone, or no longer selected.
+    Delete(FactKey),
+    /// These are all objects of the kind: the first list (which makes the kind *synced*) or a relist. What is not
+    /// among them is gone. All facts are of `kind`.
+    Replace { kind: Kind, facts: Vec<Fact> },
+}

@@ -1,0 +1,13 @@
+//! Facts as a source told them: services, endpoint slices, the node, service CIDRs; and the store that holds them.
+//!
+//! A source sends batches of [`Update`]s; [`State::apply`] takes a batch as one atomic step and says what it touched.
+//! Facts are slim: only the fields that the proxy reads, addresses parsed, names shared.
+
+mod facts;
+mod store;
+
+pub use facts::{
+    ClusterIp, Conditions, EndpointSlice, Fact, FactKey, Hints, IpMode, Kind, LoadBalancerIngress, Node, Service,
+    ServiceCidr, ServicePort, ServiceType, SliceEndpoint, SlicePort, TrafficPolicy, Update,
+};
+pub use store::{State, Touched};
