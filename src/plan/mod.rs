@@ -1,1 +1,16 @@
-//! To come.
+//! Model → kernel objects. Pure: same model, same objects, in the same order; no clock, no environment, no I/O.
+
+pub mod iptables;
+
+use std::sync::Arc;
+
+use crate::model::ServicePort;
+
+/// One fragment's step from what is in force to what is wanted. `None` = no such service port.
+///
+/// Both sides have the same key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    pub before: Option<Arc<ServicePort>>,
+    pub after: Option<Arc<ServicePort>>,
+}
