@@ -2,6 +2,8 @@
 
 mod changes;
 mod object;
+mod ownership;
+pub use ownership::is_owned;
 
 pub use changes::{
     ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, Changes, ObserveError, ObservedChain, Xtables,

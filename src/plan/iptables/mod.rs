@@ -1,1 +1,34 @@
-//! The iptables plan.
+//! The iptables plan: service ports → chains and rules (contract 3).
+//!
+//! Chains and rules are kube-proxy's, with its names and hashes, so that taking over a node changes only what differs.
+//! Two things are ours:
+//!
+//! * [`dispatch`]: what kube-proxy keeps as one long chain is a tree of small chains keyed by address prefix and, below
+//!   one address or for node ports, by port range. Few services are one chain, exactly as kube-proxy writes it.
+//! * [`balance`]: a service with many endpoints chooses a group first and an endpoint then.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `names` | chain names |
+//! | `build` | a rule, written left to right |
+//! | `service` | what one service port owns: its chains, and its entries in the dispatchers |
+//! | `balance` | choosing an endpoint |
+//! | `dispatch` | the trees that lead a packet to its service port |
+//! | `base` | what is there without any service: fixed chains, jumps from built-in chains |
+//! | `planner` | moves of service ports → changes of chains |
+//! | `compare` | what the kernel holds against what is wanted → changes of chains |
+
+mod balance;
+mod base;
+mod build;
+mod compare;
+mod dispatch;
+mod names;
+mod planner;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use base::{BuiltinRule, Place, builtin_rules};
+pub use compare::{Comparison, Desired};
+pub use planner::Planner;

@@ -1,0 +1,128 @@
+//! A rule, written left to right.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::kernel::xtables::{
+    AddrTypeMatch, ChainName, CtStates, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule, Target,
+};
+use crate::model::LocalDetector;
+use crate::net::Protocol;
+
+/// Starts a rule with a comment.
+pub fn commented(text: impl Into<Arc<str>>) -> Rule {
+    Rule { matches: vec![Match::Comment(text.into())], ..Rule::default() }
+}
+
+/// Starts a rule without a comment.
+pub fn rule() -> Rule {
+    Rule::default()
+}
+
+/// Builder methods; each adds one part.
+pub trait Build: Sized {
+    fn from_net(self, net: IpNet) -> Self;
+    fn to_net(self, net: IpNet) -> Self;
+    fn not_to_net(self, net: IpNet) -> Self;
+    fn to_ip(self, ip: IpAddr) -> Self;
+    fn protocol(self, protocol: Protocol) -> Self;
+    /// `-p PROTOCOL -m PROTOCOL --dport FIRST:LAST`
+    fn to_ports(self, protocol: Protocol, first: u16, last: u16) -> Self;
+    /// `-p PROTOCOL -m PROTOCOL`
+    fn any_port(self, protocol: Protocol) -> Self;
+    fn matching(self, what: Match) -> Self;
+    fn mark(self, invert: bool, mark: u32) -> Self;
+    fn ct_state(self, invert: bool, states: CtStates) -> Self;
+    fn to_local(self) -> Self;
+    fn from_local(self) -> Self;
+    fn recent(self, name: Arc<str>, action: RecentAction) -> Self;
+    /// Matches what the detector takes for local pods (or the opposite). `None` if there is no detector.
+    fn detected(self, detector: &LocalDetector, local: bool) -> Option<Self>;
+    fn target(self, target: Target) -> Self;
+    fn jump(self, chain: ChainName) -> Self;
+}
+
+impl Build for Rule {
+    fn from_net(mut self, net: IpNet) -> Self {
+        self.source = Some(NetMatch { invert: false, net });
+        self
+    }
+
+    fn to_net(mut self, net: IpNet) -> Self {
+        self.destination = Some(NetMatch { invert: false, net });
+        self
+    }
+
+    fn not_to_net(mut self, net: IpNet) -> Self {
+        self.destination = Some(NetMatch { invert: true, net });
+        self
+    }
+
+    fn to_ip(self, ip: IpAddr) -> Self {
+        self.to_net(IpNet::from(ip))
+    }
+
+    fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    fn to_ports(self, protocol: Protocol, first: u16, last: u16) -> Self {
+        let destination = Some(PortRange { invert: false, first, last });
+        self.protocol(protocol).matching(Match::Ports { protocol, source: None, destination })
+    }
+
+    fn any_port(self, protocol: Protocol) -> Self {
+        self.protocol(protocol).matching(Match::Ports { protocol, source: None, destination: None })
+    }
+
+    fn matching(mut self, what: Match) -> Self {
+        self.matches.push(what);
+        self
+    }
+
+    fn mark(self, invert: bool, mark: u32) -> Self {
+        self.matching(Match::Mark { invert, value: mark, mask: mark })
+    }
+
+    fn ct_state(self, invert: bool, states: CtStates) -> Self {
+        self.matching(Match::CtState { invert, states })
+    }
+
+    fn to_local(self) -> Self {
+        self.matching(Match::AddrType(AddrTypeMatch { source_local: None, destination_local: Some(false) }))
+    }
+
+    fn from_local(self) -> Self {
+        self.matching(Match::AddrType(AddrTypeMatch { source_local: Some(false), destination_local: None }))
+    }
+
+    fn recent(self, name: Arc<str>, action: RecentAction) -> Self {
+        self.matching(Match::Recent { name, action })
+    }
+
+    fn detected(mut self, detector: &LocalDetector, local: bool) -> Option<Self> {
+        match detector {
+            LocalDetector::None => return None,
+            LocalDetector::Cidr(net) => self.source = Some(NetMatch { invert: !local, net: *net }),
+            LocalDetector::Interface(name) => {
+                self.in_interface = Some(InterfaceMatch { invert: !local, name: name.clone() });
+            }
+            LocalDetector::InterfacePrefix(prefix) => {
+                self.in_interface = Some(InterfaceMatch { invert: !local, name: format!("{prefix}+").into() });
+            }
+        }
+        Some(self)
+    }
+
+    fn target(mut self, target: Target) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    fn jump(self, chain: ChainName) -> Self {
+        self.target(Target::Jump(chain))
+    }
+}

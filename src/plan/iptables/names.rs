@@ -1,0 +1,94 @@
+//! Names of chains (contract 3.1).
+
+use std::fmt::Write;
+
+use crate::kernel::xtables::ChainName;
+use crate::model::ServicePortKey;
+use crate::net::base32_sha256;
+
+pub const SERVICES: &str = "KUBE-SERVICES";
+pub const EXTERNAL_SERVICES: &str = "KUBE-EXTERNAL-SERVICES";
+pub const NODE_PORTS: &str = "KUBE-NODEPORTS";
+pub const POSTROUTING: &str = "KUBE-POSTROUTING";
+pub const MARK_MASQ: &str = "KUBE-MARK-MASQ";
+pub const FORWARD: &str = "KUBE-FORWARD";
+pub const PROXY_FIREWALL: &str = "KUBE-PROXY-FIREWALL";
+/// Shared with the kubelet: our rule is ensured in it, the chain is never flushed or deleted.
+pub const FIREWALL: &str = "KUBE-FIREWALL";
+pub const CANARY: &str = "KUBE-PROXY-CANARY";
+
+/// Prefix of Cluster policy chains, and of everything that kube-proxy should sweep away when it takes a node back.
+const SVC: &str = "KUBE-SVC-";
+
+/// The chains of one service port: all share one hash of its name and protocol.
+pub struct ServiceChains {
+    text: String,
+    protocol: &'static str,
+    hash: String,
+}
+
+impl ServiceChains {
+    pub fn new(key: &ServicePortKey) -> Self {
+        let text = key.name.to_string();
+        let protocol = key.name.protocol.lower();
+        let hash = base32_sha256(&[text.as_bytes(), protocol.as_bytes()]);
+        ServiceChains { text, protocol, hash }
+    }
+
+    /// `ns/name:port`, as comments say it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Chooses among the endpoints of the Cluster policy.
+    pub fn cluster(&self) -> ChainName {
+        self.named(SVC)
+    }
+
+    /// Chooses among the endpoints of the Local policy.
+    pub fn local(&self) -> ChainName {
+        self.named("KUBE-SVL-")
+    }
+
+    /// Where traffic from outside enters.
+    pub fn external(&self) -> ChainName {
+        self.named("KUBE-EXT-")
+    }
+
+    /// Lets only the allowed source ranges through.
+    pub fn firewall(&self) -> ChainName {
+        self.named("KUBE-FW-")
+    }
+
+    /// One endpoint, by its text `10.0.0.1:80` or `[fd00::1]:80`.
+    pub fn endpoint(&self, endpoint: &str) -> ChainName {
+        let hash = base32_sha256(&[self.text.as_bytes(), self.protocol.as_bytes(), endpoint.as_bytes()]);
+        ChainName::new(format!("KUBE-SEP-{hash}"))
+    }
+
+    fn named(&self, prefix: &str) -> ChainName {
+        ChainName::new(format!("{prefix}{}", self.hash))
+    }
+}
+
+/// A group of endpoints of a Cluster or Local chain: its name and two hexadecimal digits, 28 characters in all.
+pub fn group(chain: &ChainName, group: u8) -> ChainName {
+    ChainName::new(format!("{chain}g{group:02x}"))
+}
+
+/// A chain of a dispatch tree, from the tree's letter and the nibbles of the prefix.
+///
+/// Lower-case letters keep the name apart from every service's hash. Prefixes of up to 16 nibbles are readable, longer
+/// ones (IPv6) are hashed.
+pub fn dispatch(tree: char, nibbles: &[u8]) -> ChainName {
+    let mut name = format!("{SVC}{tree}-");
+    if nibbles.len() <= 16 {
+        for nibble in nibbles {
+            // Writing to a String cannot fail.
+            let _ = write!(name, "{nibble:x}");
+        }
+    } else {
+        name.push_str(&base32_sha256(&[nibbles]));
+    }
+    ChainName::new(name)
+}

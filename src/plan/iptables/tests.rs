@@ -1,0 +1,212 @@
+//! The plan as a whole: any state to any state, the shape of the trees, kube-proxy's rules for what is small.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::kernel::xtables::{ChainKey, Changes, Rule, Target};
+use crate::model::{EndpointFlags, LocalDetector, ModelEndpoint, ServicePort, ServicePortKey, Settings};
+use crate::net::{Endpoint, Family, ObjectName, Protocol, ServicePortName};
+use crate::plan::Move;
+use crate::state::TrafficPolicy;
+
+type Chains = BTreeMap<ChainKey, Vec<Rule>>;
+type Model = BTreeMap<ServicePortKey, Arc<ServicePort>>;
+
+fn settings() -> Arc<Settings> {
+    let mut settings = Settings::default();
+    settings.detector.v4 = LocalDetector::Cidr("10.0.0.0/8".parse().unwrap());
+    Arc::new(settings)
+}
+
+/// A service port number `i` with these many endpoints.
+fn port(family: Family, i: u32, address: u32, endpoints: u32) -> ServicePort {
+    let ip = |base: u32, i: u32| match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::from(base + i)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::from((0xfd00_u128 << 112) + (u128::from(base) << 40) + u128::from(i))),
+    };
+    let name = ServicePortName::new(ObjectName::new("ns", format!("svc{i}")), "http", Protocol::Tcp);
+    let all = EndpointFlags::CLUSTER.with(EndpointFlags::READY).with(EndpointFlags::SERVING);
+    let mut list: Vec<ModelEndpoint> = (0..endpoints)
+        .map(|e| ModelEndpoint { endpoint: Endpoint::new(ip(0x0af4_0000, i * 64 + e), 8080), flags: all })
+        .collect();
+    list.sort_by_key(|e| e.endpoint.to_string());
+    ServicePort {
+        key: ServicePortKey { family, name },
+        cluster_ip: ip(0x0a60_0000, address),
+        port: 80,
+        node_port: 0,
+        external_ips: Box::default(),
+        load_balancer_ips: Box::default(),
+        source_ranges: Box::default(),
+        affinity_seconds: None,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        health_check_node_port: 0,
+        endpoints: list.into(),
+        has_any_endpoint: endpoints > 0,
+    }
+}
+
+fn apply(chains: &mut Chains, changes: &Changes) {
+    for (key, change) in &changes.chains {
+        let had = chains.get(key);
+        let before = change.before.as_ref();
+        assert_eq!(had.is_some(), before.is_some(), "{key}: told to be there before, or not");
+        if let (Some(had), Some(before)) = (had, before) {
+            assert!(before.len() == had.len() && before.iter().zip(had).all(|(b, h)| b == h), "{key}: before differs");
+        }
+        match &change.after {
+            Some(rules) => drop(chains.insert(key.clone(), rules.clone())),
+            None => drop(chains.remove(key)),
+        }
+    }
+}
+
+fn full(settings: &Arc<Settings>, model: &Model) -> Chains {
+    let ports: Vec<_> = model.values().cloned().collect();
+    let (desired, _) = Desired::plan(settings, &Family::ALL, &ports);
+    desired.chains().clone()
+}
+
+/// What a generated step does to one service.
+#[derive(Clone, Debug)]
+struct Step {
+    family: bool,
+    service: u32,
+    shape: Option<(u32, u32, u8)>,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    // Addresses that share long prefixes and addresses far away: leaves that split, branches that dissolve.
+    let address = prop_oneof![0..120u32, (0..16u32).prop_map(|i| i << 8), (0..8u32).prop_map(|i| i << 20)];
+    let shape = prop_oneof![1 => Just(None), 4 => (address, 0..4u32, any::<u8>()).prop_map(Some)];
+    let step = (any::<bool>(), 0..160u32, shape).prop_map(|(family, service, shape)| Step { family, service, shape });
+    prop::collection::vec(prop::collection::vec(step, 1..200), 1..6)
+}
+
+fn build(step: &Step) -> (ServicePortKey, Option<Arc<ServicePort>>) {
+    let family = if step.family { Family::V6 } else { Family::V4 };
+    let empty = port(family, step.service, 0, 0);
+    let after = step.shape.map(|(address, endpoints, bits)| {
+        let mut port = port(family, step.service, address, endpoints);
+        if bits & 1 != 0 {
+            port.node_port = 30000 + (step.service % 2700) as u16;
+        }
+        if bits & 2 != 0 {
+            port.load_balancer_ips = Box::new([port.cluster_ip]);
+            port.health_check_node_port = 31000 + step.service as u16;
+        }
+        if bits & 4 != 0 {
+            port.external_policy = TrafficPolicy::Local;
+        }
+        if bits & 8 != 0 && family == Family::V4 {
+            port.source_ranges = Box::new(["192.168.0.0/24".parse().unwrap()]);
+        }
+        if bits & 16 != 0 {
+            port.affinity_seconds = Some(10800);
+        }
+        Arc::new(port)
+    });
+    (empty.key, after)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever the path, the changes lead from the kernel that was to exactly the full plan, and say truly what was
+    /// there before. A batch that is reverted leaves no trace.
+    #[test]
+    fn any_state_to_any_state(batches in steps()) {
+        let settings = settings();
+        let mut planner = Planner::new(settings.clone(), &Family::ALL);
+        let mut model = Model::new();
+        let mut chains = full(&settings, &model);
+        for batch in batches {
+            let wanted: BTreeMap<_, _> = batch.iter().map(build).collect();
+            let moves: Vec<Move> = wanted.iter()
+                .map(|(key, after)| Move { before: model.get(key).cloned(), after: after.clone() })
+                .collect();
+            let first = planner.replan(&moves);
+            planner.revert(&moves);
+            let changes = planner.replan(&moves);
+            prop_assert_eq!(&first, &changes);
+            apply(&mut chains, &changes);
+            for (key, after) in wanted {
+                match after {
+                    Some(port) => drop(model.insert(key, port)),
+                    None => drop(model.remove(&key)),
+                }
+            }
+            let expected = full(&settings, &model);
+            let keys: BTreeSet<_> = chains.keys().chain(expected.keys()).cloned().collect();
+            for key in keys {
+                prop_assert_eq!(chains.get(&key), expected.get(&key), "{}", key);
+            }
+        }
+    }
+}
+
+/// How deep chains nest below a chain.
+fn depth(chains: &Chains, key: &ChainKey) -> usize {
+    let below = chains.get(key).into_iter().flatten().filter_map(|rule| match &rule.target {
+        Some(Target::Jump(to)) => Some(ChainKey { name: to.clone(), ..key.clone() }),
+        _ => None,
+    });
+    below.map(|key| 1 + depth(chains, &key)).max().unwrap_or(0)
+}
+
+fn root(family: Family, name: &str) -> ChainKey {
+    use crate::kernel::xtables::{ChainName, Table};
+    ChainKey { family, table: Table::Nat, name: ChainName::new(name) }
+}
+
+/// Addresses chosen so that every nibble splits in two: the worst that a user can do to the depth.
+#[test]
+fn the_depth_is_bounded_whatever_the_addresses() {
+    let settings = settings();
+    for family in Family::ALL {
+        let mut model = Model::new();
+        for i in 0..16384u32 {
+            let mut port = port(family, i, 0, 40);
+            let spread = (0..14).fold(0u128, |bits, b| bits | u128::from(i >> b & 1) << (4 * b));
+            port.cluster_ip = match family {
+                Family::V4 => IpAddr::V4(Ipv4Addr::from((spread & 0xffff_ffff) as u32)),
+                Family::V6 => IpAddr::V6(Ipv6Addr::from(spread << 60)),
+            };
+            // 14 bits do not fit in the 8 nibbles of IPv4: the rest goes to the port's nibbles.
+            port.port = if family == Family::V4 { 1 + (spread >> 32) as u16 } else { 80 };
+            if i >= 64 {
+                port.endpoints = port.endpoints[..1].into();
+            }
+            model.insert(port.key.clone(), Arc::new(port));
+        }
+        let chains = full(&settings, &model);
+        let deepest = depth(&chains, &root(family, "KUBE-SERVICES"));
+        // Below a built-in chain the kernel takes 15; KUBE-SERVICES itself is one. A load balancer's way has two more
+        // chains (KUBE-FW, KUBE-EXT) than the way of a cluster IP, which is what is measured here.
+        assert!(deepest + 1 + 2 <= 15, "{family}: {deepest}");
+    }
+}
+
+/// Services in one range: what a packet to a service and one to elsewhere meet in KUBE-SERVICES.
+#[test]
+fn few_rules_are_tested_at_30_000_services() {
+    let settings = settings();
+    let mut model = Model::new();
+    for i in 0..30_000u32 {
+        let port = port(Family::V4, i, (i.wrapping_mul(2_654_435_761)) >> 12, 1);
+        model.insert(port.key.clone(), Arc::new(port));
+    }
+    let chains = full(&settings, &model);
+    let rules = &chains[&root(Family::V4, "KUBE-SERVICES")];
+    assert!(rules.len() <= 2, "traffic to elsewhere meets {} rules", rules.len());
+    let longest =
+        chains.iter().filter(|(key, _)| key.name.as_str().starts_with("KUBE-SVC-s-")).map(|(_, r)| r.len()).max();
+    assert!(longest <= Some(dispatch::render::LEAF), "{longest:?}");
+    let dispatch_chains = chains.keys().filter(|key| key.name.as_str().starts_with("KUBE-SVC-s-")).count();
+    assert!(dispatch_chains < 6000, "{dispatch_chains}");
+}
