@@ -83,7 +83,7 @@ pub fn node_port_tail(settings: &Settings, family: Family) -> Vec<Rule> {
             } else if !settings.localhost_node_ports(family) {
                 all = all.not_to_net(loopback());
             }
-            vec![end(all.to_local())]
+            vec![end(all.destination_local())]
         }
     }
 }

@@ -23,7 +23,7 @@ pub fn rule() -> Rule {
 
 /// Builder methods; each adds one part.
 pub trait Build: Sized {
-    fn from_net(self, net: IpNet) -> Self;
+    fn source_net(self, net: IpNet) -> Self;
     fn to_net(self, net: IpNet) -> Self;
     fn not_to_net(self, net: IpNet) -> Self;
     fn to_ip(self, ip: IpAddr) -> Self;
@@ -35,8 +35,8 @@ pub trait Build: Sized {
     fn matching(self, what: Match) -> Self;
     fn mark(self, invert: bool, mark: u32) -> Self;
     fn ct_state(self, invert: bool, states: CtStates) -> Self;
-    fn to_local(self) -> Self;
-    fn from_local(self) -> Self;
+    fn destination_local(self) -> Self;
+    fn source_local(self) -> Self;
     fn recent(self, name: Arc<str>, action: RecentAction) -> Self;
     /// Matches what the detector takes for local pods (or the opposite). `None` if there is no detector.
     fn detected(self, detector: &LocalDetector, local: bool) -> Option<Self>;
@@ -45,7 +45,7 @@ pub trait Build: Sized {
 }
 
 impl Build for Rule {
-    fn from_net(mut self, net: IpNet) -> Self {
+    fn source_net(mut self, net: IpNet) -> Self {
         self.source = Some(NetMatch { invert: false, net });
         self
     }
@@ -91,11 +91,11 @@ impl Build for Rule {
         self.matching(Match::CtState { invert, states })
     }
 
-    fn to_local(self) -> Self {
+    fn destination_local(self) -> Self {
         self.matching(Match::AddrType(AddrTypeMatch { source_local: None, destination_local: Some(false) }))
     }
 
-    fn from_local(self) -> Self {
+    fn source_local(self) -> Self {
         self.matching(Match::AddrType(AddrTypeMatch { source_local: Some(false), destination_local: None }))
     }
 

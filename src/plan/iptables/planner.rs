@@ -120,7 +120,7 @@ impl FamilyPlan {
             }
         }
         for m in moves.iter().filter(|m| family_of(m) == Some(self.family)) {
-            let mut own: BTreeMap<ChainName, (Option<Vec<Rule>>, Option<Vec<Rule>>)> = BTreeMap::new();
+            let mut own = Touched::new();
             for (name, rules) in m.before.iter().flat_map(|port| service::chains(port, settings)) {
                 own.entry(name).or_default().0 = Some(rules);
             }

@@ -108,12 +108,12 @@ fn external_rules(port: &ServicePort, settings: &Settings, names: &ServiceChains
             );
             rules.push(
                 commented(format!("masquerade LOCAL traffic for {text} external destinations"))
-                    .from_local()
+                    .source_local()
                     .jump(mark_masq()),
             );
             rules.push(
                 commented(format!("route LOCAL traffic for {text} external destinations"))
-                    .from_local()
+                    .source_local()
                     .jump(names.cluster()),
             );
         }
@@ -135,7 +135,7 @@ fn uses_firewall(port: &ServicePort) -> bool {
 fn firewall_rules(port: &ServicePort, settings: &Settings, names: &ServiceChains) -> Vec<Rule> {
     let text = names.text();
     let comment: Arc<str> = format!("{text} loadbalancer IP").into();
-    let allow = |from: IpNet| commented(comment.clone()).from_net(from).jump(names.external());
+    let allow = |from: IpNet| commented(comment.clone()).source_net(from).jump(names.external());
     let mut rules: Vec<Rule> = port.source_ranges.iter().map(|range| allow(*range)).collect();
     // A node that has the VIP as an address of its own uses it as the source of its connections to it.
     let node_ip = settings.node_ips.get(port.family());
@@ -148,7 +148,7 @@ fn firewall_rules(port: &ServicePort, settings: &Settings, names: &ServiceChains
 
 fn endpoint_rules(port: &ServicePort, target: &EndpointTarget, comment: &Arc<str>) -> Vec<Rule> {
     // Hairpin: an endpoint that reaches itself must not see its own address as the source.
-    let hairpin = commented(comment.clone()).from_net(IpNet::from(target.endpoint.ip)).jump(mark_masq());
+    let hairpin = commented(comment.clone()).source_net(IpNet::from(target.endpoint.ip)).jump(mark_masq());
     let mut dnat = commented(comment.clone());
     if port.affinity_seconds.is_some() {
         dnat = dnat.recent(target.chain.shared(), RecentAction::Set);
@@ -247,7 +247,7 @@ pub fn entry_rules(port: &ServicePort, settings: &Settings, key: &Key, role: Rol
         Role::ClusterIpRefused => vec![frontend(commented(refusal(port, text))).target(refusal_target(port))],
         Role::ExternalRefused => {
             let rule = commented(refusal(port, text));
-            let rule = if key.is_node_port() { rule.to_local() } else { rule };
+            let rule = if key.is_node_port() { rule.destination_local() } else { rule };
             vec![frontend(rule).target(refusal_target(port))]
         }
         Role::Firewall => {

@@ -103,8 +103,8 @@ impl Entry {
     }
 }
 
-/// Chains of a dispatcher by name: before and after a change. Same as
-/// [`ChainChange`](crate::kernel::xtables::ChainChange), before it is known whether they differ.
+/// Chains by name, before and after a change: a [`ChainChange`](crate::kernel::xtables::ChainChange) of which it is not
+/// known yet whether the sides differ.
 pub type Touched = BTreeMap<ChainName, (Option<Vec<Rule>>, Option<Vec<Rule>>)>;
 
 /// One tree of one family with its entries.

@@ -128,7 +128,7 @@ fn jump(tree: Tree, from: &Prefix, to: &Prefix, family: Family, chain: ChainName
         jump = jump.to_net(network);
     }
     if to.is_node_port() && !from.is_node_port() && tree == Tree::FilterExternal {
-        jump = jump.to_local();
+        jump = jump.destination_local();
     }
     let protocol = to.protocol(family);
     match (protocol, to.ports(family)) {
