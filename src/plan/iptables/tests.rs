@@ -210,3 +210,127 @@ fn few_rules_are_tested_at_30_000_services() {
     let dispatch_chains = chains.keys().filter(|key| key.name.as_str().starts_with("KUBE-SVC-s-")).count();
     assert!(dispatch_chains < 6000, "{dispatch_chains}");
 }
+
+/// Rules that are ours in a table: in our chains, and in the chain shared with the kubelet.
+fn count(settings: &Settings, model: &Model, table: crate::kernel::xtables::Table) -> usize {
+    let ports: Vec<_> = model.values().cloned().collect();
+    let (desired, _) = Desired::plan(&Arc::new(settings.clone()), &[Family::V4], &ports);
+    let own: usize = desired.chains().iter().filter(|(key, _)| key.table == table).map(|(_, rules)| rules.len()).sum();
+    own + desired.builtin().iter().filter(|rule| rule.chain.table == table && rule.place == Place::Tail).count()
+}
+
+/// Row J14 (and J7's meaning of "rules owned"): kube-proxy's rule counts, which ours are as long as no chain is so
+/// large that it becomes a tree or groups.
+#[test]
+fn j14_rule_counts_are_kube_proxys() {
+    use crate::kernel::xtables::Table;
+    let mut settings = (*settings()).clone();
+    settings.nfacct_ct_invalid = true;
+    settings.nfacct_localhost_node_ports = true;
+    let table: [(bool, u32, u32, usize, usize); 18] = [
+        (false, 0, 0, 4, 5),
+        (false, 1, 0, 5, 5),
+        (false, 1, 1, 4, 10),
+        (false, 1, 2, 4, 13),
+        (false, 1, 10, 4, 37),
+        (false, 10, 0, 14, 5),
+        (false, 10, 1, 4, 55),
+        (false, 10, 2, 4, 85),
+        (false, 10, 10, 4, 325),
+        (true, 0, 0, 4, 5),
+        (true, 1, 0, 8, 5),
+        (true, 1, 1, 5, 18),
+        (true, 1, 2, 5, 21),
+        (true, 1, 10, 5, 45),
+        (true, 10, 0, 44, 5),
+        (true, 10, 1, 14, 135),
+        (true, 10, 2, 14, 165),
+        (true, 10, 10, 14, 405),
+    ];
+    for (balancer, services, endpoints, filter, nat) in table {
+        let mut model = Model::new();
+        for i in 0..services {
+            let mut port = port(Family::V4, i, i, endpoints);
+            if balancer {
+                port.node_port = 30000 + i as u16;
+                port.external_ips = Box::new([Ipv4Addr::from(0xc0a8_6300 + i).into()]);
+                port.load_balancer_ips = Box::new([Ipv4Addr::from(0x0102_0300 + i).into()]);
+                port.source_ranges = Box::new(["203.0.113.0/25".parse().unwrap()]);
+            }
+            model.insert(port.key.clone(), Arc::new(port));
+        }
+        // Ten load balancers without endpoints have 30 refusals in one chain, which is still a leaf.
+        let got = (count(&settings, &model, Table::Filter), count(&settings, &model, Table::Nat));
+        assert_eq!(got, (filter, nat), "balancer {balancer}, {services} services x {endpoints}");
+    }
+}
+
+/// Rows J4 and J5: what the base depends on.
+#[test]
+fn j4_j5_the_base_follows_the_settings() {
+    use crate::kernel::xtables::{Match, Table};
+    let rules = |settings: &Settings| -> Vec<Rule> {
+        let (desired, _) = Desired::plan(&Arc::new(settings.clone()), &[Family::V4], &[]);
+        desired.chains().values().flatten().cloned().collect()
+    };
+    let drops_invalid = |settings: &Settings| {
+        rules(settings).into_iter().find(|rule| rule.target == Some(Target::Drop)).map(|rule| {
+            rule.matches.iter().any(|m| matches!(m, Match::Nfacct(name) if &**name == "ct_state_invalid_dropped_pkts"))
+        })
+    };
+    let base = Settings::default();
+    assert_eq!(drops_invalid(&base), Some(false), "J4: nfacct absent");
+    assert_eq!(drops_invalid(&Settings { nfacct_ct_invalid: true, ..base.clone() }), Some(true), "J4: nfacct present");
+    assert_eq!(drops_invalid(&Settings { drop_invalid: false, ..base.clone() }), None, "J4: be_liberal on");
+    for random_fully in [false, true] {
+        let settings = Settings { random_fully, ..base.clone() };
+        assert!(rules(&settings).iter().any(|rule| rule.target == Some(Target::Masquerade { random_fully })), "J5");
+    }
+    let (desired, _) = Desired::plan(&Arc::new(Settings { localhost_node_ports: false, ..base }), &[Family::V4], &[]);
+    assert!(!desired.builtin().iter().any(|rule| rule.place == Place::Tail), "E2: no KUBE-FIREWALL rule");
+    assert!(desired.chains().keys().any(|key| key.table == Table::Mangle), "canary in mangle");
+}
+
+/// Row J10 and J12: only what belongs to the service is touched.
+#[test]
+fn j9_to_j12_a_change_touches_its_own_chains() {
+    let settings = settings();
+    let mut planner = Planner::new(settings, &[Family::V4]);
+    let first = Arc::new(port(Family::V4, 1, 1, 2));
+    let second = Arc::new(port(Family::V4, 2, 2, 0));
+    planner.replan(&[
+        Move { before: None, after: Some(first.clone()) },
+        Move { before: None, after: Some(second.clone()) },
+    ]);
+    let names = |changes: &Changes| -> Vec<String> {
+        changes
+            .chains
+            .iter()
+            .map(|(key, change)| {
+                let action = match (&change.before, &change.after) {
+                    (None, _) => '+',
+                    (_, None) => '-',
+                    _ => '~',
+                };
+                let name = key.name.as_str();
+                format!("{action}{} {}", key.table, name.get(..9).unwrap_or(name))
+            })
+            .collect()
+    };
+    let mut grown = (*second).clone();
+    grown.endpoints = port(Family::V4, 2, 2, 1).endpoints;
+    grown.has_any_endpoint = true;
+    let grown = Arc::new(grown);
+    let changes = planner.replan(&[Move { before: Some(second), after: Some(grown.clone()) }]);
+    assert_eq!(names(&changes), ["~filter KUBE-SERV", "+nat KUBE-SEP-", "~nat KUBE-SERV", "+nat KUBE-SVC-"], "J11");
+    let moved = Arc::new(ServicePort { endpoints: port(Family::V4, 3, 2, 1).endpoints, ..(*grown).clone() });
+    let changes = planner.replan(&[Move { before: Some(grown), after: Some(moved.clone()) }]);
+    let mut got = names(&changes);
+    got.sort();
+    assert_eq!(got, ["+nat KUBE-SEP-", "-nat KUBE-SEP-", "~nat KUBE-SVC-"], "J12");
+    assert!(planner.replan(&[Move { before: Some(moved.clone()), after: Some(moved.clone()) }]).is_empty(), "J12");
+    let changes = planner.replan(&[Move { before: Some(moved), after: None }]);
+    let mut got = names(&changes);
+    got.sort();
+    assert_eq!(got, ["-nat KUBE-SEP-", "-nat KUBE-SVC-", "~nat KUBE-SERV"], "J10");
+}
