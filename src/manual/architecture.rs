@@ -1,0 +1,47 @@
+//! The way of a fact to the kernel.
+//!
+//! ```text
+//!  source/kube ──┐                                                          ┌── status, logs
+//!                ├─ Vec<Update> ─► state ─► resolve ─► model ─► engine ─────┤
+//!  source/manifest┘   one batch    facts    pure       desired   step        └── conntrack worker
+//!                                                                 │ Move (before, after)
+//!                                                                 ▼
+//!                                                   plan ─► Changes ─► kernel/xtables ─► iptables-restore
+//!                                                   pure     value     order, encode          │
+//!                                                    ▲                                        ▼
+//!                                                    └──────── compare ◄── decode ◄── iptables-save
+//! ```
+//!
+//! A source tells facts in batches; a batch is one atomic step (a relist is one batch, so nothing flickers while an API
+//! server comes back). [`State`](crate::state::State) answers with the services that a batch touched.
+//! [`resolve`](crate::resolve) turns each into service ports: one value per port and family that holds everything a
+//! backend may ask, and nothing else. Equal values are no change.
+//!
+//! The engine holds two maps of such values, what is wanted and what the kernel said yes to, and sends what differs as
+//! [`Move`](crate::plan::Move)s to a backend. The iptables backend plans both sides of each move, and the difference
+//! becomes [`Changes`](crate::kernel::xtables::Changes): the only thing that a driver applies, and what `weir diff`
+//! prints.
+//!
+//! # What must stay true
+//!
+//! 1. **The plan is pure and sorted.** Same model, same bytes. No clock, no environment, no map order.
+//! 2. **Observing returns the types that planning returns**, plus what was not understood, verbatim.
+//! 3. **`Changes` is the only thing that is applied**, so a dry run cannot disagree with the deed.
+//! 4. **One code path.** A full sync is a sync with every fragment in it. Nothing behaves differently above some size:
+//!    a chain that outgrows its limit splits by a rule that depends on its entries alone.
+//! 5. **Safe order is a type.** What is referred to is made first, then references are switched, then what is left goes.
+//! 6. **Dirty until the kernel said yes.** A failed change loses nothing. A batch that the kernel refuses is cut in halves
+//!    until the service at fault is found; that one keeps its last good rules and is tried again now and then, all
+//!    others are served.
+//! 7. **Every kernel object answers "are you ours?"** by its name alone, after a restart without memory. What is not ours
+//!    is never flushed, moved or deleted ([`rules`](super::rules), *Ownership*).
+//! 8. **Cleaning up is a plan of nothing**, not code of its own.
+//! 9. **Stopping leaves the rules.** Starting over existing rules changes what differs.
+//! 10. **Health is "the oldest change that is not in the kernel is young, and looking at the kernel works"**.
+//! 11. **Family is part of the key**, not a second copy of the program.
+//! 12. `plan` and `resolve` see neither drivers nor sources nor commands. The suite `architecture` checks it.
+//!
+//! # Memory
+//!
+//! The engine keeps the resolved service ports, not the rules: a plan costs less than holding it. 100,000 endpoints are
+//! 20 bytes and flags each in the model, and about 50 bytes in the facts, with names shared.

@@ -1,0 +1,19 @@
+//! What was decided, when, and what it was weighed against.
+//!
+//! **2026-11: the engine keeps service ports, not rules.** Planning both sides of a move costs some microseconds;
+//! holding 320,000 typed rules for 100,000 endpoints costs more memory than everything else together.
+//!
+//! **2026-11: a changed chain is written whole.** The alternative, inserting and deleting single rules by number, is
+//! smaller on the wire but wrong as soon as somebody else has touched the chain. A chain holds some dozens of rules, and
+//! writing it whole is right whatever was there.
+//!
+//! **2026-11: one `iptables-restore` process a family and change.** It is the interface that every version of both
+//! variants keeps, and its cost is bounded (2 MB and some milliseconds on nf_tables, one swap of the table on legacy).
+//! The seam is [`Xtables`](crate::kernel::xtables::Xtables): observe chains, apply changes.
+//!
+//! **2026-11: the whole kernel is compared, not a canary.** kube-proxy notices only when all its tables were flushed.
+//! Comparing what `iptables-save` prints with the plan finds an edited rule as well, and writes just that chain.
+//! The canary chains are still made: other tools look for them.
+//!
+//! **2026-11: a tree of prefixes, not an ipset.** A set would be matched faster still, but cannot lead to a chain for each
+//! member; it would take a second lookup, and a kernel with ipset.
