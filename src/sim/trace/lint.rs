@@ -159,10 +159,8 @@ fn check_nesting(rules: &Ruleset, table: Table, findings: &mut Vec<String>) {
         jumps.names.iter().map(|name| BUILTIN.contains(&name.as_str()).then_some(0)).collect();
     for chain in order {
         let Some(Some(at)) = depth.get(chain).copied() else { continue };
-        if at > MAX_DEPTH {
-            if let Some(name) = jumps.names.get(chain) {
-                findings.push(format!("{table} {name}: {at} chains below a built-in one, {MAX_DEPTH} are allowed"));
-            }
+        if let Some(name) = jumps.names.get(chain).filter(|_| at > MAX_DEPTH) {
+            findings.push(format!("{table} {name}: {at} chains below a built-in one, {MAX_DEPTH} are allowed"));
         }
         for target in jumps.to.get(chain).into_iter().flatten() {
             if let Some(deepest) = depth.get_mut(*target) {
