@@ -10,4 +10,4 @@ pub use facts::{
     ClusterIp, Conditions, EndpointSlice, Fact, FactKey, Hints, IpMode, Kind, LoadBalancerIngress, Node, Service,
     ServiceCidr, ServicePort, ServiceType, SliceEndpoint, SlicePort, TrafficPolicy, Update,
 };
-pub use store::{State, Touched};
+pub use store::{State, Touched, Trigger};

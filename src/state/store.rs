@@ -1,8 +1,15 @@
-//! The store of facts.
+//! The store of facts: one entry per service name, slices under the service that they belong to.
+//!
+//! Every fact is held once. Applying a batch compares each fact with the one that is held, so that a resync which
+//! tells nothing new touches nothing.
 
-use super::Update;
-use crate::net::ObjectName;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{EndpointSlice, Fact, FactKey, Kind, Node, Service, ServiceCidr, Update};
+use crate::net::{Family, ObjectName};
 
 /// What a batch touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,13 +20,248 @@ pub struct Touched {
     pub node: bool,
 }
 
-/// All facts.
-#[derive(Debug, Default)]
-pub struct State {}
-
-impl State {
-    /// Applies a batch as one step.
-    pub fn apply(&mut self, _batch: Vec<Update>) -> Touched {
-        Touched::default()
+impl Touched {
+    /// Nothing can resolve differently.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && !self.node
     }
 }
+
+/// When the endpoints of a service changed, as the API server's controller noted it on a slice (contract 2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Trigger {
+    /// Family of the slice that carried the time.
+    pub family: Family,
+    /// Unix time in nanoseconds.
+    pub time: i64,
+}
+
+/// All facts.
+#[derive(Debug, Default)]
+pub struct State {
+    entries: BTreeMap<ObjectName, Entry>,
+    /// Which service a slice belongs to, so that a slice that changes its label leaves the old one. The service is in
+    /// the slice's namespace.
+    slice_owners: HashMap<ObjectName, Arc<str>>,
+    node: Option<Node>,
+    service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
+    synced: BTreeSet<Kind>,
+    triggers: BTreeMap<ObjectName, Vec<Trigger>>,
+    /// Unix time in nanoseconds; changes that happened before are not ours to be measured by.
+    started: i64,
+}
+
+/// What is known under one service name. Never empty: an entry without service and slices is removed.
+#[derive(Debug, Default)]
+struct Entry {
+    service: Option<Service>,
+    /// Sorted by name, so that merging does not depend on the order of events.
+    slices: Vec<EndpointSlice>,
+}
+
+impl State {
+    /// An empty store. Trigger times up to `started` (Unix time in nanoseconds) are not recorded.
+    pub fn new(started: i64) -> State {
+        State { started, ..State::default() }
+    }
+
+    /// Applies a batch as one step.
+    pub fn apply(&mut self, batch: Vec<Update>) -> Touched {
+        let mut touched = Touched::default();
+        for update in batch {
+            match update {
+                Update::Upsert(fact) => self.upsert(fact, &mut touched),
+                Update::Delete(key) => self.delete(&key, &mut touched),
+                Update::Replace { kind, facts } => self.replace(kind, facts, &mut touched),
+            }
+        }
+        touched
+    }
+
+    /// The first full list of the kind has arrived.
+    pub fn is_synced(&self, kind: Kind) -> bool {
+        self.synced.contains(&kind)
+    }
+
+    /// Rules may be written: services and slices are both complete (contract 2.2).
+    pub fn ready(&self) -> bool {
+        self.is_synced(Kind::Service) && self.is_synced(Kind::EndpointSlice)
+    }
+
+    pub fn service(&self, name: &ObjectName) -> Option<&Service> {
+        self.entries.get(name)?.service.as_ref()
+    }
+
+    /// Slices that belong to the service, sorted by their names. There may be slices of a service that is not known.
+    pub fn slices(&self, service: &ObjectName) -> &[EndpointSlice] {
+        self.entries.get(service).map_or(&[], |entry| &entry.slices)
+    }
+
+    /// Names of all known services, sorted.
+    pub fn service_names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.entries.iter().filter(|(_, entry)| entry.service.is_some()).map(|(name, _)| name)
+    }
+
+    /// Our node, as last seen: a deletion is ignored (contract 2.1, 6.1).
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// The zone of our node. An empty label is no zone.
+    pub fn zone(&self) -> Option<&Arc<str>> {
+        zone_of(self.node.as_ref())
+    }
+
+    /// All service networks, sorted. A network that two objects list stays until both are gone.
+    pub fn service_cidrs(&self) -> BTreeSet<IpNet> {
+        self.service_cidrs.values().flat_map(|cidr| cidr.cidrs.iter().copied()).collect()
+    }
+
+    /// Hands out the trigger times that were recorded since the last call.
+    pub fn take_trigger_times(&mut self) -> BTreeMap<ObjectName, Vec<Trigger>> {
+        std::mem::take(&mut self.triggers)
+    }
+
+    fn upsert(&mut self, fact: Fact, touched: &mut Touched) {
+        match fact {
+            Fact::Service(service) => self.upsert_service(service, touched),
+            Fact::EndpointSlice(slice) => self.upsert_slice(slice, touched),
+            Fact::Node(node) => {
+                touched.node |= zone_of(Some(&node)) != self.zone();
+                self.node = Some(node);
+            }
+            Fact::ServiceCidr(cidr) => {
+                self.service_cidrs.insert(cidr.name.clone(), cidr);
+            }
+        }
+    }
+
+    fn delete(&mut self, key: &FactKey, touched: &mut Touched) {
+        match key.kind {
+            Kind::Service => self.delete_service(&key.name, touched),
+            Kind::EndpointSlice => self.delete_slice(&key.name, touched),
+            // The last node that was seen stays in force.
+            Kind::Node => {}
+            Kind::ServiceCidr => {
+                self.service_cidrs.remove(&key.name.name);
+            }
+        }
+    }
+
+    fn replace(&mut self, kind: Kind, facts: Vec<Fact>, touched: &mut Touched) {
+        let listed: HashSet<ObjectName> = facts.iter().map(|fact| fact.key().name).collect();
+        for name in self.names_of(kind) {
+            if !listed.contains(&name) {
+                self.delete(&FactKey { kind, name }, touched);
+            }
+        }
+        for fact in facts {
+            self.upsert(fact, touched);
+        }
+        self.synced.insert(kind);
+    }
+
+    fn names_of(&self, kind: Kind) -> Vec<ObjectName> {
+        match kind {
+            Kind::Service => self.service_names().cloned().collect(),
+            Kind::EndpointSlice => self.slice_owners.keys().cloned().collect(),
+            Kind::Node => self.node.iter().map(|node| ObjectName::new("", node.name.clone())).collect(),
+            Kind::ServiceCidr => self.service_cidrs.keys().map(|name| ObjectName::new("", name.clone())).collect(),
+        }
+    }
+
+    fn upsert_service(&mut self, service: Service, touched: &mut Touched) {
+        let entry = self.entries.entry(service.name.clone()).or_default();
+        if entry.service.as_ref() != Some(&service) {
+            touched.services.insert(service.name.clone());
+            entry.service = Some(service);
+        }
+    }
+
+    fn delete_service(&mut self, name: &ObjectName, touched: &mut Touched) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        if entry.service.take().is_some() {
+            touched.services.insert(name.clone());
+        }
+        self.drop_if_empty(name);
+    }
+
+    fn upsert_slice(&mut self, slice: EndpointSlice, touched: &mut Touched) {
+        let owner = slice.service_name();
+        let previous = self.slice_owners.insert(slice.name.clone(), owner.name.clone());
+        if let Some(previous) = previous.filter(|previous| *previous != owner.name) {
+            let previous = ObjectName { namespace: owner.namespace.clone(), name: previous };
+            self.take_slice_from(&previous, &slice.name, touched);
+        }
+        let trigger = slice.trigger_time.map(|time| Trigger { family: slice.family, time });
+        let entry = self.entries.entry(owner.clone()).or_default();
+        if !entry.put_slice(slice) {
+            return;
+        }
+        if let Some(trigger) = trigger.filter(|trigger| trigger.time > self.started) {
+            self.triggers.entry(owner.clone()).or_default().push(trigger);
+        }
+        touched.services.insert(owner);
+    }
+
+    fn delete_slice(&mut self, name: &ObjectName, touched: &mut Touched) {
+        let Some(owner) = self.slice_owners.remove(name) else { return };
+        let owner = ObjectName { namespace: name.namespace.clone(), name: owner };
+        self.take_slice_from(&owner, name, touched);
+    }
+
+    /// A slice leaves its service. The times recorded for the service go too: what they timed may be gone.
+    fn take_slice_from(&mut self, owner: &ObjectName, slice: &ObjectName, touched: &mut Touched) {
+        let Some(entry) = self.entries.get_mut(owner) else { return };
+        let Ok(at) = entry.find_slice(slice) else { return };
+        let gone = entry.slices.remove(at);
+        touched.services.insert(owner.clone());
+        if let Some(times) = self.triggers.get_mut(owner) {
+            times.retain(|trigger| trigger.family != gone.family);
+            if times.is_empty() {
+                self.triggers.remove(owner);
+            }
+        }
+        self.drop_if_empty(owner);
+    }
+
+    fn drop_if_empty(&mut self, name: &ObjectName) {
+        if self.entries.get(name).is_some_and(|entry| entry.service.is_none() && entry.slices.is_empty()) {
+            self.entries.remove(name);
+        }
+    }
+}
+
+impl Entry {
+    fn find_slice(&self, name: &ObjectName) -> Result<usize, usize> {
+        self.slices.binary_search_by(|slice| slice.name.cmp(name))
+    }
+
+    /// Adds or replaces a slice. False if nothing that resolving reads is different: a new trigger time alone is no
+    /// change, because nothing will be programmed that it could time.
+    fn put_slice(&mut self, slice: EndpointSlice) -> bool {
+        match self.find_slice(&slice.name) {
+            Ok(at) => {
+                let Some(held) = self.slices.get_mut(at) else { return false };
+                let different =
+                    held.family != slice.family || held.ports != slice.ports || held.endpoints != slice.endpoints;
+                *held = slice;
+                different
+            }
+            Err(at) => {
+                // Most services have one slice; growing by doubling would reserve room for four.
+                self.slices.reserve_exact(1);
+                self.slices.insert(at, slice);
+                true
+            }
+        }
+    }
+}
+
+fn zone_of(node: Option<&Node>) -> Option<&Arc<str>> {
+    node?.zone.as_ref().filter(|zone| !zone.is_empty())
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,46 @@
+//! Which endpoints each traffic policy uses on this node (contract 2.5).
+
+use super::NodeContext;
+use super::endpoints::Merged;
+use super::topology::Topology;
+use crate::model::{EndpointFlags, ModelEndpoint};
+
+/// Which lists a service port needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Uses {
+    pub cluster: bool,
+    pub local: bool,
+}
+
+/// The endpoints that a policy uses, or that still serve, with what they may be used for; in the order given.
+///
+/// Either policy takes ready endpoints, and only where it has none those that serve while they terminate. The Cluster
+/// policy narrows the ready ones down by topology hints; the Local policy takes those on this node.
+pub fn categorise(merged: &[Merged<'_>], uses: Uses, node: &NodeContext) -> Box<[ModelEndpoint]> {
+    let ready = merged.iter().filter(|m| m.is_ready());
+    let any_ready = ready.clone().next().is_some();
+    let any_local_ready = ready.clone().any(|m| m.on_node);
+    let topology = if uses.cluster { Topology::of(ready, node) } else { Topology::Anywhere };
+
+    let in_cluster_list =
+        |m: &Merged<'_>| if any_ready { m.is_ready() && topology.admits(m, node) } else { m.is_fallback() };
+    let in_local_list = |m: &Merged<'_>| m.on_node && if any_local_ready { m.is_ready() } else { m.is_fallback() };
+
+    let kept = merged.iter().filter_map(|m| {
+        let mut flags = EndpointFlags::default();
+        for (holds, flag) in [
+            (uses.cluster && in_cluster_list(m), EndpointFlags::CLUSTER),
+            (uses.local && in_local_list(m), EndpointFlags::LOCAL),
+            (m.on_node, EndpointFlags::ON_NODE),
+            (m.is_ready(), EndpointFlags::READY),
+            (m.is_ready() || m.is_fallback(), EndpointFlags::SERVING),
+        ] {
+            if holds {
+                flags = flags.with(flag);
+            }
+        }
+        // Whatever is in a list is serving.
+        flags.contains(EndpointFlags::SERVING).then_some(ModelEndpoint { endpoint: m.endpoint, flags })
+    });
+    kept.collect()
+}
