@@ -1,0 +1,24 @@
+//! Times and memory.
+
+use std::time::{Duration, Instant};
+
+/// Runs once and tells how long it took.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let begin = Instant::now();
+    let result = work();
+    (result, begin.elapsed())
+}
+
+/// Median and 99th percentile of samples.
+pub fn median_p99(mut samples: Vec<Duration>) -> (Duration, Duration) {
+    samples.sort();
+    let at = |q: f64| samples.get(((samples.len() - 1) as f64 * q) as usize).copied().unwrap_or_default();
+    (at(0.5), at(0.99))
+}
+
+/// Resident memory of this process in MiB.
+pub fn resident_mib() -> f64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: f64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(f64::NAN);
+    pages * 4096.0 / f64::from(1 << 20)
+}
