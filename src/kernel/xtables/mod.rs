@@ -1,9 +1,22 @@
 //! iptables and ip6tables: tables, chains and rules as typed values, and the drivers that read and write them.
+//!
+//! | step | module |
+//! |---|---|
+//! | a rule as text, and back | [`encode`], [`decode`] |
+//! | which chains are ours | [`ownership`] |
+//! | a difference in a safe order | [`order`] |
+//! | which iptables a host uses | [`variant`] |
+//! | reading and writing through the tools | [`restore`] |
 
 mod changes;
+pub mod decode;
+pub mod encode;
 mod object;
-mod ownership;
-pub use ownership::is_owned;
+pub mod order;
+pub mod ownership;
+mod process;
+pub mod restore;
+pub mod variant;
 
 pub use changes::{
     ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, Changes, ObserveError, ObservedChain, Xtables,
