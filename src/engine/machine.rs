@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::backend::RepairMode;
 use super::bisect::Suspects;
 use super::event::{Action, Event, Resolved};
 use super::ledger::{Change, Fragments, Ledger};
@@ -12,7 +11,7 @@ use super::outcome::DriftNotices;
 use super::pacing::{Backoff, Moment, Pacing};
 use super::quarantine::Entry;
 use super::status::{Counters, FamilyStatus, QuarantinedStatus, Status};
-use super::upkeep::{Cause, Upkeep};
+use super::upkeep::{Cause, Purpose, Upkeep};
 use crate::kernel::xtables::ApplyErrorKind;
 use crate::model::ServicePortKey;
 use crate::net::PerFamily;
@@ -20,6 +19,9 @@ use crate::plan::Move;
 
 /// Reading the kernel may be overdue for this many periods.
 const BLIND_PERIODS: u32 = 4;
+
+/// A run that put so many fragments into quarantine ends, so that others have their turn.
+const FAULTS_PER_RUN: u32 = 8;
 
 /// Kinds of runs. When several are ready, they take turns in this order, so that none starves another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub(super) enum Batch {
 #[derive(Debug)]
 pub(super) enum Flight {
     Apply { batch: Batch, keys: Vec<ServicePortKey>, moves: Vec<Move>, began: Moment },
-    Repair { causes: BTreeSet<Cause>, mode: RepairMode, first: bool },
+    Repair { causes: BTreeSet<Cause>, purpose: Purpose, first: bool },
 }
 
 /// The state machine. See the [module](super) for the rules.
@@ -90,6 +92,8 @@ pub struct Engine {
     pub(super) suspects: Suspects,
     /// The run in progress goes on with the next group, without a gap.
     pub(super) continuing: bool,
+    /// How many fragments the run in progress put into quarantine.
+    pub(super) faults: u32,
     /// The backend is to forget before the next apply.
     pub(super) forget: bool,
     /// Everything is being written again; until that is through, a compare would remove what is still to come.
@@ -122,6 +126,7 @@ impl Engine {
             drift: DriftNotices::default(),
             suspects: Suspects::default(),
             continuing: false,
+            faults: 0,
             forget: false,
             rebuilding: false,
             base_proved: false,
@@ -193,6 +198,10 @@ impl Engine {
             self.continuing = false;
             self.rebuilding = false;
         }
+        if !self.continuing || self.faults >= FAULTS_PER_RUN {
+            self.continuing = false;
+            self.faults = 0;
+        }
         let gap_over = match self.ended {
             Some(ended) if !self.continuing => ended + self.pacing.min_sync_period,
             _ => now,
@@ -234,7 +243,7 @@ impl Engine {
 
     fn start(&mut self, turn: Turn, now: Moment, actions: &mut Vec<Action>) {
         match turn {
-            Turn::Repair => self.start_repair(actions),
+            Turn::Repair => self.start_repair(now, actions),
             Turn::Fresh => {
                 let keys: Vec<_> = self.fresh().cloned().collect();
                 self.start_apply(Batch::Fresh, keys, now, actions);
@@ -262,8 +271,8 @@ impl Engine {
     }
 
     /// The model of the first compare is all that is desired; later ones hold the kernel to what it said yes to.
-    fn start_repair(&mut self, actions: &mut Vec<Action>) {
-        let (causes, mode) = self.upkeep.start();
+    fn start_repair(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let (causes, purpose) = self.upkeep.start(now);
         let first = !self.started;
         let model = if first {
             let keys: Vec<_> = self.ledger.dirty().cloned().collect();
@@ -271,8 +280,8 @@ impl Engine {
         } else {
             self.ledger.applied().values().cloned().collect()
         };
-        self.flight = Some(Flight::Repair { causes, mode, first });
-        actions.push(Action::Repair { model, mode });
+        self.flight = Some(Flight::Repair { causes, purpose, first });
+        actions.push(Action::Repair { model, mode: purpose.mode() });
     }
 
     /// Everything dirty and under no suspicion.

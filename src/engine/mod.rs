@@ -34,9 +34,9 @@
 //!   an attempt earlier, but not within the first 100 ms, nor within the gap. A success ends the waiting.
 //! * *Refused*: the batch is split in halves, or, where the kernel names the fragment at fault, into that one and all
 //!   others; the parts are tried one after the other, each a batch of its own, without a gap. A part that is accepted
-//!   is done with; a part that is refused is split again; a single fragment that is refused goes into **quarantine**,
-//!   which ends the run. So finding one fragment among *n* takes at most log2 *n* refusals, and the search for many
-//!   keeps to the pacing and takes turns with everyone else.
+//!   is done with; a part that is refused is split again; a single fragment that is refused goes into **quarantine**.
+//!   Finding one fragment among *n* takes at most log2 *n* refusals. After eight quarantines the run ends, with groups
+//!   left or not: the search for many keeps to the pacing and takes turns with everyone else.
 //! * A group holds identities, not values: what is sent is what is wanted at that time. No fragment is sent an older
 //!   value after a newer one was accepted.
 //! * A quarantined fragment stays as it was last accepted. It is tried again, always alone, when it is desired to be
@@ -49,12 +49,13 @@
 //!
 //! 1. The backend forgets. What it remembered is to be applied *again*, as it was; this goes before newer values, so
 //!    that a fragment whose newer value turns out to be refused keeps its last good one.
-//! 2. All of it is one group of suspects, tried as a whole first. If a mere leftover was what the compare choked on,
+//! 2. All of it is one group of suspects, tried as a whole, at once. If a mere leftover was what the compare choked on,
 //!    that one batch succeeds and nothing else happens. Else it is bisected as above.
 //! 3. If a single fragment is refused before anything was accepted, the base may be at fault. A batch of no fragments
 //!    tells: if it is refused too, nobody is quarantined, and it is tried again with growing waits.
-//! 4. When the group is used up, a compare with what is now applied follows. If that is refused again, so is the next
-//!    after 30 s, doubling up to 10 minutes.
+//! 4. When the group is used up, a compare with what is now applied follows. If that is refused too, the compare
+//!    itself is at fault (something left over cannot be removed); the next comes after 30 s, doubling up to 10 minutes,
+//!    or sooner if periodic looks show that the difference changed. If it is refused again: another rebuild.
 //!
 //! It terminates: every refusal of a group makes it smaller, every refusal of a fragment takes it out of the groups,
 //! and nothing goes back into a group but by a new refusal or a rebuild.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::backend::{Repair, RepairError, RepairMode};
+use super::backend::{Repair, RepairError};
 use super::event::{Action, ApplyFailure};
 use super::machine::{Batch, Engine, Flight, recovered};
 use super::notice::Notice;
 use super::pacing::Moment;
-use super::upkeep::{Cause, is_drift};
+use super::upkeep::{Cause, Purpose, is_drift};
 use crate::kernel::xtables::ApplyErrorKind;
 use crate::model::ServicePortKey;
 use crate::plan::Move;
@@ -16,10 +16,12 @@ use crate::plan::Move;
 /// The same drift is told again after this long.
 const SAME_DRIFT: Duration = Duration::from_secs(600);
 
-/// Remembers which drift was told.
+/// Remembers which differences were told or seen.
 #[derive(Debug, Default)]
 pub(super) struct DriftNotices {
     told: Option<(Moment, Vec<String>)>,
+    /// While writing a difference is refused: what it was.
+    seen: Option<Repair>,
 }
 
 impl DriftNotices {
@@ -131,7 +133,8 @@ impl Engine {
         match keys.as_slice() {
             [] => self.base_refused(reason, now, actions),
             [_] if self.base_proved => {
-                self.continuing = false;
+                self.continuing = batch != Batch::Quarantined;
+                self.faults += 1;
                 self.kernel_works(actions);
                 if let Some(key) = self.ledger.refuse(reason.clone(), now) {
                     self.counters.quarantines += 1;
@@ -168,8 +171,8 @@ impl Engine {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let (causes, mode, first) = match self.flight.take() {
-            Some(Flight::Repair { causes, mode, first }) => (causes, mode, first),
+        let (causes, purpose, first) = match self.flight.take() {
+            Some(Flight::Repair { causes, purpose, first }) => (causes, purpose, first),
             other => {
                 self.flight = other;
                 return;
@@ -177,53 +180,69 @@ impl Engine {
         };
         self.ended = Some(now);
         match result {
-            Ok(repair) => self.repaired(causes, mode, first, repair, now, actions),
-            Err(error) => self.repair_failed(causes, mode, error, now, actions),
+            Ok(repair) => {
+                self.counters.repairs += 1;
+                self.last_observed = Some(now);
+                if purpose == Purpose::Look {
+                    self.looked(repair, now, actions);
+                    return;
+                }
+                self.compared(purpose, now, actions);
+                if first {
+                    self.first_compare(repair, now, actions);
+                } else {
+                    self.tell_differences(&causes, purpose, repair, now, actions);
+                }
+            }
+            Err(error) => self.repair_failed(causes, purpose, &error, now, actions),
         }
     }
 
-    fn repaired(
-        &mut self,
-        causes: BTreeSet<Cause>,
-        mode: RepairMode,
-        first: bool,
-        repair: Repair,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
-        self.counters.repairs += 1;
-        self.last_observed = Some(now);
+    fn compared(&mut self, purpose: Purpose, now: Moment, actions: &mut Vec<Action>) {
         self.last_success = Some(now);
         let failures = self.upkeep.succeeded(now);
         if self.repair_trouble.take().is_some() {
             actions.push(Action::Notice(Notice::RepairWorks { failures }));
         }
-        if mode == RepairMode::Repair {
+        if purpose == Purpose::Repair {
             self.base_proved = true;
+            self.drift.seen = None;
             self.kernel_works(actions);
         }
-        if first {
-            self.started = true;
-            self.accept(now, actions);
-            let fragments = self.ledger.applied().values();
-            let moves: Vec<_> = fragments.map(|after| Move { before: None, after: Some(after.clone()) }).collect();
-            actions.push(Action::Notice(Notice::Started { fragments: moves.len(), repair }));
-            actions.push(Action::Applied(moves));
-        } else if repair.total() > 0 {
-            self.tell_differences(causes, mode, repair, now, actions);
+    }
+
+    fn first_compare(&mut self, repair: Repair, now: Moment, actions: &mut Vec<Action>) {
+        self.started = true;
+        self.accept(now, actions);
+        let fragments = self.ledger.applied().values();
+        let moves: Vec<_> = fragments.map(|after| Move { before: None, after: Some(after.clone()) }).collect();
+        actions.push(Action::Notice(Notice::Started { fragments: moves.len(), repair }));
+        actions.push(Action::Applied(moves));
+    }
+
+    /// Writing the difference is refused, and the difference may still be the same. If not, it is tried again.
+    fn looked(&mut self, repair: Repair, now: Moment, actions: &mut Vec<Action>) {
+        let failures = self.upkeep.looked(now);
+        if self.repair_trouble == Some(None) {
+            self.repair_trouble = Some(Some(ApplyErrorKind::Refused));
+            actions.push(Action::Notice(Notice::RepairWorks { failures }));
         }
+        if self.drift.seen.as_ref().is_some_and(|seen| *seen != repair) {
+            self.upkeep.ask(Cause::Suspected);
+        }
+        self.drift.seen = Some(repair);
     }
 
     /// Differences are drift if nothing of ours can have caused them.
     fn tell_differences(
         &mut self,
-        causes: BTreeSet<Cause>,
-        mode: RepairMode,
+        causes: &BTreeSet<Cause>,
+        purpose: Purpose,
         repair: Repair,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let Some(cause) = causes.first().copied() else { return };
+        let Some(cause) = causes.first().copied().filter(|_| repair.total() > 0) else { return };
         if !causes.iter().all(|cause| is_drift(*cause)) {
             actions.push(Action::Notice(Notice::Repaired { cause, repair }));
             return;
@@ -232,7 +251,7 @@ impl Engine {
             *self.counters.drift.entry(*kind).or_default() += count;
         }
         if self.drift.tell(&repair.lines, now) {
-            let repaired = mode == RepairMode::Repair;
+            let repaired = purpose == Purpose::Repair;
             actions.push(Action::Notice(Notice::Drift { cause, repaired, repair }));
         }
     }
@@ -240,8 +259,8 @@ impl Engine {
     fn repair_failed(
         &mut self,
         causes: BTreeSet<Cause>,
-        mode: RepairMode,
-        error: RepairError,
+        purpose: Purpose,
+        error: &RepairError,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
@@ -254,8 +273,11 @@ impl Engine {
                 self.last_observed = Some(now);
             }
         }
-        if kind == Some(ApplyErrorKind::Refused) && mode == RepairMode::Repair {
-            self.rebuild(error.to_string(), now, actions);
+        if kind == Some(ApplyErrorKind::Refused) && purpose == Purpose::Repair {
+            match self.upkeep.refused(&causes, now) {
+                Some(since) => self.rebuild(error.to_string(), since, actions),
+                None => self.tell_repair_failed(kind, error.to_string(), self.upkeep.wait(now), actions),
+            }
             return;
         }
         if kind.is_some() {
@@ -279,22 +301,22 @@ impl Engine {
 
     /// A compare was refused: it cannot be told why, and nothing of it may be in force. Everything goes through
     /// applies, which can be split.
-    fn rebuild(&mut self, reason: String, now: Moment, actions: &mut Vec<Action>) {
+    fn rebuild(&mut self, reason: String, since: Moment, actions: &mut Vec<Action>) {
         self.counters.rebuilds += 1;
-        let since = self.upkeep.refused(now);
         self.started = true;
         self.rebuilding = true;
+        self.continuing = true;
         self.forget = true;
         self.base_proved = false;
         self.suspects.clear();
+        self.drift.seen = None;
         let keys = self.ledger.forget(since);
         let fragments = keys.len();
         self.suspects.put_back(keys);
         // The base is owed too, also where there is no fragment.
         self.probe = fragments == 0;
         // Once per spell of refusals, not once per attempt.
-        let refused = Some(ApplyErrorKind::Refused);
-        if self.repair_trouble.replace(refused) != Some(refused) {
+        if self.repair_trouble != Some(Some(ApplyErrorKind::Refused)) {
             actions.push(Action::Notice(Notice::Rebuilding { fragments, reason }));
         }
     }

@@ -26,6 +26,26 @@ pub enum Cause {
     Periodic,
 }
 
+/// What a compare is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Making the kernel right.
+    Repair,
+    /// Telling drift, as configured.
+    Report,
+    /// Knowing that the kernel can be read, and whether what is wrong with it is still the same.
+    Look,
+}
+
+impl Purpose {
+    pub(super) fn mode(self) -> RepairMode {
+        match self {
+            Purpose::Repair => RepairMode::Repair,
+            Purpose::Report | Purpose::Look => RepairMode::ReportOnly,
+        }
+    }
+}
+
 /// The schedule of full compares.
 #[derive(Debug)]
 pub(super) struct Upkeep {
@@ -34,8 +54,9 @@ pub(super) struct Upkeep {
     causes: BTreeSet<Cause>,
     ended: Option<Moment>,
     retry: Backoff,
-    refused: bool,
-    /// Of compares that were refused twice in a row or more: each costs a rebuild.
+    /// The next compare is the one that follows a rebuild.
+    confirming: bool,
+    /// Of compares that are refused even after a rebuild.
     slow_retry: Backoff,
     unsure_since: Option<Moment>,
 }
@@ -48,7 +69,7 @@ impl Upkeep {
             causes: BTreeSet::from([Cause::Start]),
             ended: None,
             retry: Backoff::new(pacing.first_retry, pacing.sync_period),
-            refused: false,
+            confirming: false,
             slow_retry: Backoff::new(pacing.first_quarantine_retry, pacing.max_quarantine_retry),
             unsure_since: None,
         }
@@ -85,31 +106,47 @@ impl Upkeep {
     pub(super) fn ready(&self, tidy: bool) -> Option<Moment> {
         let urgent = self.causes.iter().any(|cause| *cause != Cause::Leftovers);
         let leftovers = tidy && self.causes.contains(&Cause::Leftovers);
-        let due = [
+        let asked = [
             urgent.then_some(Moment::ZERO),
             leftovers.then(|| self.ended.map_or(Moment::ZERO, |ended| ended + LEFTOVERS_GAP)),
-            self.ended.map(|ended| ended + self.period),
         ];
-        let due = due.into_iter().flatten().min()?;
-        Some(due.max(self.retry.ready()).max(self.slow_retry.ready()))
+        let asked = asked.into_iter().flatten().min().map(|at| at.max(self.slow_retry.ready()));
+        let periodic = self.ended.map(|ended| ended + self.period);
+        let due = asked.into_iter().chain(periodic).min()?;
+        Some(due.max(self.retry.ready()))
     }
 
-    /// A compare starts: what for, and whether it may write.
-    pub(super) fn start(&mut self) -> (BTreeSet<Cause>, RepairMode) {
+    /// How long a compare that failed waits.
+    pub(super) fn wait(&self, now: Moment) -> Duration {
+        self.retry.ready().max(self.slow_retry.ready()).saturating_sub(now)
+    }
+
+    /// A compare starts: what for, and how. While writing is known to be refused it only looks.
+    pub(super) fn start(&mut self, now: Moment) -> (BTreeSet<Cause>, Purpose) {
+        if now < self.slow_retry.ready() {
+            return (BTreeSet::from([Cause::Periodic]), Purpose::Look);
+        }
         let mut causes = std::mem::take(&mut self.causes);
         if causes.is_empty() {
             causes.insert(Cause::Periodic);
         }
         let only_drift = causes.iter().all(|cause| is_drift(*cause));
-        (causes, if only_drift { self.drift } else { RepairMode::Repair })
+        let report = only_drift && self.drift == RepairMode::ReportOnly;
+        (causes, if report { Purpose::Report } else { Purpose::Repair })
     }
 
     /// It succeeded. Returns how many failures came before.
     pub(super) fn succeeded(&mut self, now: Moment) -> u32 {
         self.ended = Some(now);
         self.unsure_since = None;
-        self.refused = false;
+        self.confirming = false;
         self.slow_retry.succeed();
+        self.retry.succeed()
+    }
+
+    /// It only looked, and could.
+    pub(super) fn looked(&mut self, now: Moment) -> u32 {
+        self.ended = Some(now);
         self.retry.succeed()
     }
 
@@ -120,18 +157,25 @@ impl Upkeep {
         self.retry.fail(now)
     }
 
-    /// It was refused, and everything is written again: another compare follows, slowly if that is refused too.
-    /// Returns since when the kernel may differ from the books.
-    pub(super) fn refused(&mut self, now: Moment) -> Moment {
-        self.causes = BTreeSet::from([Cause::Rebuilt]);
+    /// It was refused. Everything is to be written again, and another compare follows; unless that has just been done
+    /// and nothing happened since: then the compare itself is at fault, and waits long. Returns since when the kernel
+    /// may differ from the books if everything is to be written again.
+    pub(super) fn refused(&mut self, causes: &BTreeSet<Cause>, now: Moment) -> Option<Moment> {
         self.ended = Some(now);
-        let again = std::mem::replace(&mut self.refused, true);
-        if again {
+        let since = self.unsure_since.take().unwrap_or(now);
+        let confirming = std::mem::replace(&mut self.confirming, false);
+        if confirming {
             self.slow_retry.fail(now);
         } else {
             self.retry.fail(now);
         }
-        self.unsure_since.take().unwrap_or(now)
+        if confirming && !causes.contains(&Cause::Suspected) && !causes.contains(&Cause::Settings) {
+            self.causes.insert(Cause::Periodic);
+            return None;
+        }
+        self.confirming = true;
+        self.causes = BTreeSet::from([Cause::Rebuilt]);
+        Some(since)
     }
 }
 

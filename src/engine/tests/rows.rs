@@ -102,9 +102,7 @@ fn p18_failed_first_run_runs_again() {
 
 #[test]
 fn p19_request_before_the_retry_time_runs_after_the_gap() {
-    let mut pacing = pacing();
-    pacing.first_retry = ms(100);
-    let mut engine = started(pacing, 2, s(5));
+    let mut engine = started(Pacing::new(MIN, s(120)), 2, s(5));
     let mut now = s(10);
     engine.step(put([value(0, 2)]), now);
     for _ in 0..8 {
