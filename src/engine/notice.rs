@@ -1,0 +1,132 @@
+//! What an operator is told. A notice stands for a change of state: the same state is not told again and again.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::backend::Repair;
+use super::upkeep::Cause;
+use crate::kernel::xtables::ApplyErrorKind;
+use crate::model::ServicePortKey;
+
+/// How loud a notice is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    Info,
+    Warning,
+    Error,
+}
+
+/// Something an operator wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The first compare succeeded: the kernel holds these many fragments, after these differences.
+    Started { fragments: usize, repair: Repair },
+    /// A fragment is refused by itself. With `kept`, its last good rules stay in force.
+    Quarantined { key: ServicePortKey, reason: String, kept: bool },
+    /// A fragment left quarantine.
+    Recovered { key: ServicePortKey, attempts: u32, after: Duration },
+    /// A batch was refused; it is being split to find the fragment at fault.
+    Bisecting { fragments: usize, reason: String },
+    /// An apply failed; all of it is tried again. Told once until applying works, or fails in another way.
+    ApplyFailed { kind: ApplyErrorKind, message: String, retry_in: Duration },
+    /// The base alone is refused: no fragment is at fault and nothing can be applied. Told once.
+    BaseRefused { message: String, retry_in: Duration },
+    /// Applying works after so many failures.
+    ApplyWorks { failures: u32 },
+    /// A full compare failed. `kind` is `None` if the kernel could not be read. Told once until it works.
+    RepairFailed { kind: Option<ApplyErrorKind>, message: String, retry_in: Duration },
+    /// A full compare was refused; everything is written again, fragment by fragment where needed.
+    Rebuilding { fragments: usize, reason: String },
+    /// A full compare works after so many failures.
+    RepairWorks { failures: u32 },
+    /// Someone else changed our rules. Not told again while the same keeps happening.
+    Drift { cause: Cause, repaired: bool, repair: Repair },
+    /// A compare put right what we caused ourselves: new settings, leftovers of failed applies.
+    Repaired { cause: Cause, repair: Repair },
+}
+
+impl Notice {
+    pub fn severity(&self) -> Severity {
+        match self {
+            Notice::Started { .. }
+            | Notice::Recovered { .. }
+            | Notice::ApplyWorks { .. }
+            | Notice::RepairWorks { .. }
+            | Notice::Repaired { .. } => Severity::Info,
+            Notice::Bisecting { .. } | Notice::Drift { .. } | Notice::Rebuilding { .. } => Severity::Warning,
+            Notice::ApplyFailed { kind: ApplyErrorKind::Busy, .. }
+            | Notice::RepairFailed { kind: Some(ApplyErrorKind::Busy), .. } => Severity::Warning,
+            Notice::Quarantined { .. }
+            | Notice::ApplyFailed { .. }
+            | Notice::BaseRefused { .. }
+            | Notice::RepairFailed { .. } => Severity::Error,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Started { fragments, repair } => {
+                write!(f, "{fragments} service ports are in the kernel, after {} differences", repair.total())
+            }
+            Notice::Quarantined { key, reason, kept } => {
+                let fate = if *kept { "its last good rules stay" } else { "it has no rules" };
+                write!(f, "the kernel refuses service port {}: {fate}, all others are served: {reason}", Text(key))
+            }
+            Notice::Recovered { key, attempts, after } => {
+                let times = Times(*attempts);
+                write!(f, "service port {} is served again, refused {times} in {after:.1?}", Text(key))
+            }
+            Notice::Bisecting { fragments, reason } => {
+                write!(f, "the kernel refuses a batch of {fragments} service ports, looking for the one at fault: {reason}")
+            }
+            Notice::ApplyFailed { message, retry_in, .. } => {
+                write!(f, "cannot apply changes, nothing is lost, trying again in {retry_in:.1?}: {message}")
+            }
+            Notice::BaseRefused { message, retry_in } => {
+                write!(f, "the kernel refuses rules that no service needs, trying again in {retry_in:.1?}: {message}")
+            }
+            Notice::ApplyWorks { failures } => write!(f, "applying changes works again, it failed {}", Times(*failures)),
+            Notice::RepairFailed { message, retry_in, .. } => write!(f, "{message}; trying again in {retry_in:.1?}"),
+            Notice::Rebuilding { fragments, reason } => {
+                write!(f, "a repair was refused, writing all {fragments} service ports again: {reason}")
+            }
+            Notice::RepairWorks { failures } => {
+                write!(f, "comparing with the kernel works again, it failed {}", Times(*failures))
+            }
+            Notice::Drift { repaired, repair, .. } => {
+                let what = if *repaired { "repaired" } else { "left alone as configured" };
+                write!(f, "{} kernel objects of ours were changed by someone else, {what}", repair.total())
+            }
+            Notice::Repaired { cause, repair } => {
+                let why = match cause {
+                    Cause::Settings => "for changed settings",
+                    Cause::Rebuilt => "after writing everything again",
+                    Cause::Start | Cause::Suspected | Cause::Leftovers | Cause::Periodic => "after failed applies",
+                };
+                write!(f, "{} kernel objects put right {why}", repair.total())
+            }
+        }
+    }
+}
+
+/// `IPv4 ns/name:port/TCP`.
+struct Text<'a>(&'a ServicePortKey);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.0.family, self.0.name, self.0.name.protocol)
+    }
+}
+
+struct Times(u32);
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("once"),
+            n => write!(f, "{n} times"),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The thin loop: facts in, kernel actions out, one task.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+
+use super::event::{Action, Event, Resolved};
+use super::machine::Engine;
+use super::notice::{Notice, Severity};
+use super::pacing::{Moment, Pacing};
+use super::status::{Status, Unhealthy};
+use super::worker::{Command, KernelThread};
+use crate::net::Family;
+use crate::source::Updates;
+use crate::state::Update;
+
+/// How many batches of facts are taken in before the engine steps.
+const BATCHES: usize = crate::source::QUEUE;
+
+/// The store of facts together with resolving.
+pub trait Facts: Send {
+    /// Takes in a batch as one step; returns every service port that may resolve differently now, as it does.
+    fn apply(&mut self, batch: Vec<Update>) -> Resolved;
+
+    /// The source has told everything there is.
+    fn ready(&self) -> bool;
+}
+
+/// The engine's clock: moments since it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Self {
+        Clock(Instant::now())
+    }
+
+    pub fn now(&self) -> Moment {
+        self.0.elapsed()
+    }
+
+    /// When a moment is or was, for arithmetic with other clocks.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        self.0 + moment
+    }
+}
+
+/// What the rest of the program holds of a running engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    clock: Clock,
+    status: watch::Receiver<Arc<Status>>,
+    nudges: Arc<Nudges>,
+}
+
+#[derive(Default)]
+struct Nudges {
+    drift: Notify,
+    base: Notify,
+}
+
+impl Handle {
+    /// The newest snapshot. Its moments are on [`Handle::clock`].
+    pub fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// Snapshots as they come.
+    pub fn watch(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Whether a family is healthy now.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn health(&self, family: Family) -> Result<(), Unhealthy> {
+        self.status().health(family, self.clock.now())
+    }
+
+    /// Someone seems to have changed our rules: compare soon. Several calls before the engine comes to it count as one.
+    pub fn drift_suspected(&self) {
+        self.nudges.drift.notify_one();
+    }
+
+    /// Settings that rules depend on changed, and the backend knows them: compare soon.
+    pub fn base_changed(&self) {
+        self.nudges.base.notify_one();
+    }
+}
+
+/// Why the loop ended although nobody asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the source of facts ended, nothing would follow changes any more: restart the process")]
+    SourceEnded,
+    #[error("the kernel thread died, nothing can be applied any more: restart the process and report its panic message")]
+    KernelThread,
+}
+
+/// The loop, ready to run.
+pub struct Runner<F> {
+    engine: Engine,
+    facts: F,
+    updates: Updates,
+    kernel: KernelThread,
+    clock: Clock,
+    status: watch::Sender<Arc<Status>>,
+    nudges: Arc<Nudges>,
+    wake: Option<Moment>,
+    synced: bool,
+}
+
+impl<F: Facts> Runner<F> {
+    /// Puts the parts together.
+    pub fn new(pacing: Pacing, facts: F, updates: Updates, kernel: KernelThread) -> (Self, Handle) {
+        let engine = Engine::new(pacing);
+        let clock = Clock::start();
+        let nudges = Arc::new(Nudges::default());
+        let (sender, status) = watch::channel(Arc::new(engine.status()));
+        let handle = Handle { clock, status, nudges: nudges.clone() };
+        let runner =
+            Runner { engine, facts, updates, kernel, clock, status: sender, nudges, wake: None, synced: false };
+        (runner, handle)
+    }
+
+    /// Runs until `shutdown` is ready; then waits for the kernel action in flight, leaves the rules and returns.
+    ///
+    /// # Errors
+    /// The source ended, or the kernel thread died.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        tokio::pin!(shutdown);
+        let mut batches = Vec::new();
+        let result = loop {
+            let wake = self.wake.map(|at| tokio::time::Instant::from_std(self.clock.instant(at)));
+            let events = tokio::select! {
+                () = &mut shutdown => break Ok(()),
+                outcome = self.kernel.next() => match outcome {
+                    Some(event) => vec![event],
+                    None => break Err(RunError::KernelThread),
+                },
+                count = self.updates.recv_many(&mut batches, BATCHES) => match count {
+                    0 => break Err(RunError::SourceEnded),
+                    _ => self.take_in(&mut batches),
+                },
+                () = self.nudges.drift.notified() => vec![Event::DriftSuspected],
+                () = self.nudges.base.notified() => vec![Event::BaseChanged],
+                () = sleep_until(wake) => {
+                    self.wake = None;
+                    vec![Event::Wake]
+                }
+            };
+            if !self.step(events) {
+                break Err(RunError::KernelThread);
+            }
+        };
+        self.finish().await.and(result)
+    }
+
+    /// Facts become one event, and a second one when they are complete.
+    fn take_in(&mut self, batches: &mut Vec<Vec<Update>>) -> Vec<Event> {
+        let resolved = batches.drain(..).flat_map(|batch| self.facts.apply(batch)).collect();
+        let mut events = vec![Event::Resolved(resolved)];
+        if !self.synced && self.facts.ready() {
+            self.synced = true;
+            events.push(Event::Synced);
+        }
+        events
+    }
+
+    /// False if the kernel thread is gone.
+    fn step(&mut self, events: Vec<Event>) -> bool {
+        let mut alive = true;
+        for event in events {
+            for action in self.engine.step(event, self.clock.now()) {
+                alive &= self.act(action);
+            }
+        }
+        self.status.send_replace(Arc::new(self.engine.status()));
+        alive
+    }
+
+    fn act(&mut self, action: Action) -> bool {
+        match action {
+            Action::Apply { moves, forget } => self.kernel.send(Command::Apply { moves, forget }),
+            Action::Repair { model, mode } => self.kernel.send(Command::Repair { model, mode }),
+            Action::Applied(moves) => self.kernel.send(Command::Applied(moves)),
+            Action::WakeAt(at) => {
+                self.wake = Some(at);
+                true
+            }
+            Action::Notice(notice) => {
+                log(&notice);
+                true
+            }
+        }
+    }
+
+    /// Lets the action in flight end, and the thread after it.
+    async fn finish(mut self) -> Result<(), RunError> {
+        self.step(vec![Event::Stop]);
+        while self.engine.busy() {
+            match self.kernel.next().await {
+                Some(event) => self.step(vec![event]),
+                None => break,
+            };
+        }
+        match tokio::task::spawn_blocking(move || self.kernel.join()).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(RunError::KernelThread),
+        }
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log(notice: &Notice) {
+    match notice.severity() {
+        Severity::Info => tracing::info!("{notice}"),
+        Severity::Warning => tracing::warn!("{notice}"),
+        Severity::Error => tracing::error!("{notice}"),
+    }
+    let (Notice::Drift { repair, .. } | Notice::Repaired { repair, .. }) = notice else { return };
+    for line in &repair.lines {
+        tracing::info!(difference = %line, "differs");
+    }
+}

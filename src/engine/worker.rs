@@ -1,0 +1,131 @@
+//! The thread on which the kernel is spoken to. Its calls block.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc as sync;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::backend::{Backend, RepairMode};
+use super::event::{ApplyFailure, Event};
+use crate::model::ServicePort;
+use crate::plan::Move;
+
+/// Which kernel action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Task {
+    Apply,
+    Repair,
+}
+
+/// A kernel action is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    pub task: Task,
+    pub took: Duration,
+    pub succeeded: bool,
+}
+
+/// What is called on the kernel thread, between kernel actions. A hook may block; the next action waits for it.
+pub struct Hooks {
+    /// The kernel said yes to these moves. After the first compare, or a rebuild, `before` is `None` throughout.
+    pub applied: Box<dyn FnMut(&[Move]) + Send>,
+    /// A kernel action is over.
+    pub finished: Box<dyn FnMut(Finished) + Send>,
+}
+
+impl Default for Hooks {
+    /// Hooks that do nothing.
+    fn default() -> Self {
+        Hooks { applied: Box::new(|_| {}), finished: Box::new(|_| {}) }
+    }
+}
+
+pub(super) enum Command {
+    Apply { moves: Vec<Move>, forget: bool },
+    Repair { model: Vec<Arc<ServicePort>>, mode: RepairMode },
+    Applied(Vec<Move>),
+}
+
+/// The running thread. It ends when this is dropped, after what it is doing.
+pub struct KernelThread {
+    commands: sync::Sender<Command>,
+    events: mpsc::UnboundedReceiver<Event>,
+    thread: JoinHandle<()>,
+}
+
+impl KernelThread {
+    /// Starts it. It works in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn spawn(backend: impl Backend + 'static, hooks: Hooks) -> io::Result<Self> {
+        let (commands, inbox) = sync::channel();
+        let (outbox, events) = mpsc::unbounded_channel();
+        let thread = thread::Builder::new()
+            .name("weir-kernel".into())
+            .spawn(move || Worker { backend, hooks, outbox }.serve(&inbox))?;
+        Ok(KernelThread { commands, events, thread })
+    }
+
+    /// False if the thread is gone.
+    #[must_use]
+    pub(super) fn send(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+
+    /// The outcome of the next action; `None` if the thread is gone.
+    pub(super) async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// Ends the thread after all commands sent so far; false if it panicked.
+    pub(super) fn join(self) -> bool {
+        drop(self.commands);
+        self.thread.join().is_ok()
+    }
+}
+
+struct Worker<B> {
+    backend: B,
+    hooks: Hooks,
+    outbox: mpsc::UnboundedSender<Event>,
+}
+
+impl<B: Backend> Worker<B> {
+    fn serve(mut self, inbox: &sync::Receiver<Command>) {
+        while let Ok(command) = inbox.recv() {
+            let began = Instant::now();
+            let (task, succeeded, event) = match command {
+                Command::Apply { moves, forget } => self.apply(&moves, forget),
+                Command::Repair { model, mode } => self.repair(&model, mode),
+                Command::Applied(moves) => {
+                    (self.hooks.applied)(&moves);
+                    continue;
+                }
+            };
+            (self.hooks.finished)(Finished { task, took: began.elapsed(), succeeded });
+            if self.outbox.send(event).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn apply(&mut self, moves: &[Move], forget: bool) -> (Task, bool, Event) {
+        if forget {
+            self.backend.forget();
+        }
+        let result = self.backend.apply(moves).map_err(|error| {
+            let suspect = self.backend.suspect(&error);
+            ApplyFailure { error, suspect }
+        });
+        (Task::Apply, result.is_ok(), Event::ApplyDone(result))
+    }
+
+    fn repair(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> (Task, bool, Event) {
+        let result = self.backend.repair(model, mode);
+        (Task::Repair, result.is_ok(), Event::RepairDone(result))
+    }
+}
