@@ -106,7 +106,8 @@ fn o27_to_o34_trigger_times() {
     /// A change of the slice `ns/NAME` of service NAME: its number of endpoints and its time, or its removal.
     type Event = (&'static str, Option<(u8, Option<i64>)>);
     let put = |of, endpoints, time| (of, Some((endpoints, Some(time))));
-    let cases: &[(&str, &[Event], &[(&str, &[i64])])] = &[
+    type Times<'a> = &'a [(&'a str, &'a [i64])];
+    let cases: &[(&str, &[Event], Times<'_>)] = &[
         ("O27", &[put("a", 1, 1001)], &[("a", &[1001])]),
         ("O28", &[put("a", 1, 1001), put("a", 2, 1002)], &[("a", &[1001, 1002])]),
         ("O29", &[put("a", 1, 1001), put("b", 1, 1002), put("a", 2, 1003)], &[("a", &[1001, 1003]), ("b", &[1002])]),

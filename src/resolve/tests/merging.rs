@@ -115,7 +115,9 @@ fn o7_to_o19_changes() {
     let with = |slice: EndpointSlice| upsert_slice(&slice);
     let grown = || first(&[p11, p12], &[here("10.1.1.1"), here("10.1.1.2")]);
 
-    let cases: Vec<(&str, Vec<EndpointSlice>, crate::state::Update, [&str; 2], usize)> = vec![
+    // Slices before, the change, endpoints of both ports after it, and the local ready count.
+    type Case = (&'static str, Vec<EndpointSlice>, crate::state::Update, [&'static str; 2], usize);
+    let cases: Vec<Case> = vec![
         ("O7", vec![], with(one()), ["10.1.1.1:11", ""], 1),
         ("O8", vec![one()], gone(), ["", ""], 0),
         ("O9", vec![one()], with(grown()), ["10.1.1.1:11 10.1.1.2:11", "10.1.1.1:12 10.1.1.2:12"], 2),
