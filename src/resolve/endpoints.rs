@@ -1,6 +1,5 @@
 //! Slices → one list of endpoints for a service port (contract 2.4).
 
-use std::cmp::Ordering;
 use std::io::Write;
 
 use crate::net::{Endpoint, Family, Protocol};
@@ -57,31 +56,19 @@ pub fn merge<'a>(
     found.into_iter().map(|(_, merged)| merged).collect()
 }
 
-/// The text of an endpoint, in place: sorting writes each text once and allocates none.
-#[derive(Clone, Copy)]
-struct Text {
-    bytes: [u8; Text::LONGEST],
-    length: u8,
-}
+/// The text of an endpoint as big-endian words, padded with zeros: ordered like its bytes, compared eight at a time,
+/// written once per endpoint and nowhere allocated.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Text([u64; Text::WORDS]);
 
 impl Text {
-    /// `[`, eight groups of four digits with colons, `]:`, and a port.
-    const LONGEST: usize = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".len();
+    /// Room for `[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535`, 47 bytes.
+    const WORDS: usize = 6;
 
     fn of(endpoint: &Endpoint) -> Text {
-        let mut bytes = [0; Text::LONGEST];
-        let mut rest = bytes.as_mut_slice();
-        // Cannot fail: no endpoint has a longer text. A cut one would still sort the same way everywhere.
-        let _ = write!(rest, "{endpoint}");
-        let length = Text::LONGEST - rest.len();
-        Text { bytes, length: length as u8 }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
-    }
-
-    fn cmp(&self, other: &Text) -> Ordering {
-        self.as_bytes().cmp(other.as_bytes())
+        let mut words = [[0; 8]; Text::WORDS];
+        // Cannot fail: no endpoint has a longer text.
+        let _ = write!(words.as_flattened_mut(), "{endpoint}");
+        Text(words.map(u64::from_be_bytes))
     }
 }

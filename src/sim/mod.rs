@@ -1,3 +1,4 @@
-//! To come.
+//! A kernel in memory, the packet tracer, and the scenarios that all judges share.
 
+pub mod scenario;
 pub mod trace;

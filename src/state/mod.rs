@@ -5,6 +5,8 @@
 
 mod facts;
 mod store;
+#[cfg(test)]
+pub mod testing;
 
 pub use facts::{
     ClusterIp, Conditions, EndpointSlice, Fact, FactKey, Hints, IpMode, Kind, LoadBalancerIngress, Node, Service,
