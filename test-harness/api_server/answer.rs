@@ -242,7 +242,8 @@ impl Watching {
             text.push_str(raw);
             text.push('\n');
         }
-        let selected = |object: &Option<Arc<Object>>| object.clone().filter(|object| self.asked.selector.matches(object));
+        let selected =
+            |object: &Option<Arc<Object>>| object.clone().filter(|object| self.asked.selector.matches(object));
         match (selected(&change.old), selected(&change.new)) {
             (None, None) => {}
             (None, Some(new)) => event(text, "ADDED", &new.json),

@@ -31,8 +31,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-pub use script::{Fault, Verb};
 use script::Script;
+pub use script::{Fault, Verb};
 use store::Store;
 
 /// A request that was received.

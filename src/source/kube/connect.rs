@@ -205,11 +205,15 @@ mod tests {
             (KUBECONFIG, "failed to load the cluster of context: k"),
             (&format!("{KUBECONFIG}clusters: [{{name: k, cluster: {{}}}}]\n"), "cluster url is missing"),
             (
-                &format!("{KUBECONFIG}clusters: [{{name: k, cluster: {{server: 'https://a', certificate-authority: /no/ca}}}}]\n"),
+                &format!(
+                    "{KUBECONFIG}clusters: [{{name: k, cluster: {{server: 'https://a', certificate-authority: /no/ca}}}}]\n"
+                ),
                 "/no/ca",
             ),
             (
-                &format!("{KUBECONFIG}clusters: [{{name: k, cluster: {{server: 'https://a', proxy-url: 'http://p'}}}}]\n"),
+                &format!(
+                    "{KUBECONFIG}clusters: [{{name: k, cluster: {{server: 'https://a', proxy-url: 'http://p'}}}}]\n"
+                ),
                 "proxy-url \"http://p\" is not supported",
             ),
         ] {
@@ -236,14 +240,19 @@ mod tests {
         // The test would find the API server if it ran in a pod; it never does so with both variables unset.
         if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() {
             let error = error(None, None).await;
-            assert!(error.starts_with("not in a cluster: ") && error.contains("give --kubeconfig or --master"), "{error}");
+            assert!(
+                error.starts_with("not in a cluster: ") && error.contains("give --kubeconfig or --master"),
+                "{error}"
+            );
         }
     }
 
     #[tokio::test]
     async fn bad_credentials_name_their_origin() {
         let text = KUBECONFIG.replace("token: secret", "client-certificate-data: YQ==, client-key-data: YQ==");
-        let file = file(&format!("{text}clusters: [{{name: k, cluster: {{server: 'https://a', insecure-skip-tls-verify: true}}}}]\n"));
+        let file = file(&format!(
+            "{text}clusters: [{{name: k, cluster: {{server: 'https://a', insecure-skip-tls-verify: true}}}}]\n"
+        ));
         let error = error(Some(file.path()), None).await;
         assert!(error.starts_with(&format!("credentials from {}", file.path().display())), "{error}");
     }

@@ -182,11 +182,7 @@ impl Reflector {
     }
 
     /// Feeds a chunk and all that is ready after it, up to a batch. `None`: go on reading.
-    fn take_arrived(
-        &mut self,
-        reading: &mut Reading,
-        first: Option<Result<bytes::Bytes, Failure>>,
-    ) -> Option<Action> {
+    fn take_arrived(&mut self, reading: &mut Reading, first: Option<Result<bytes::Bytes, Failure>>) -> Option<Action> {
         let mut chunk = first;
         loop {
             match chunk {
@@ -313,9 +309,7 @@ impl Reflector {
         match next {
             Next::Request(request) => Action::Request(request),
             Next::Read => Action::Read,
-            Next::Wait(Pause::Backoff { at_least }) => {
-                Action::Sleep(self.backoff.next(at_least, &mut self.jitter))
-            }
+            Next::Wait(Pause::Backoff { at_least }) => Action::Sleep(self.backoff.next(at_least, &mut self.jitter)),
             Next::Wait(Pause::AbsentApi) => Action::Sleep(self.tuning.absent_api),
         }
     }
