@@ -37,7 +37,7 @@ pub enum ConnectError {
     #[error("not in a cluster: {reason}: outside a pod, give --kubeconfig or --master")]
     NotInCluster { reason: String },
     #[error("credentials from {origin} for {url}: {reason}: correct the certificate, key or user there")]
-    Credentials { origin: String, url: Uri, reason: String },
+    Credentials { origin: String, url: String, reason: String },
 }
 
 /// Makes a client. Nothing is sent: an API server that is away is not an error, the source waits for it.
@@ -48,7 +48,7 @@ pub async fn connect(config: &Config) -> Result<Client, ConnectError> {
         (None, None) => ("the pod's service account".to_owned(), in_cluster()?),
     };
     tracing::info!(url = %client_config.cluster_url, from = %origin, "API server");
-    let url = client_config.cluster_url.clone();
+    let url = client_config.cluster_url.to_string();
     build(client_config).map_err(|reason| ConnectError::Credentials { origin, url, reason: describe(&reason) })
 }
 
@@ -266,5 +266,8 @@ mod tests {
         let found = from_file(file.path(), None).await.unwrap();
         assert_eq!(found.cluster_url.to_string(), "https://other/");
         assert!(connect(&config(None, Some("http://[::1]:8080"))).await.is_ok());
+        let tls = "{server: 'https://other', insecure-skip-tls-verify: true}";
+        let file = self::file(&format!("{KUBECONFIG}clusters: [{{name: k, cluster: {tls}}}]\n"));
+        assert!(connect(&config(Some(file.path()), None)).await.is_ok());
     }
 }
