@@ -91,6 +91,8 @@ pub(super) struct Folder {
     notices: Vec<Notice>,
     duplicates: BTreeMap<FactKey, Duplicate>,
     known_ignored: BTreeSet<String>,
+    /// How many facts were served at the last `settle`.
+    served: usize,
     changed_since_sweep: usize,
 }
 
@@ -105,6 +107,7 @@ impl Folder {
             notices: Vec::new(),
             duplicates: BTreeMap::new(),
             known_ignored: BTreeSet::new(),
+            served: 0,
             changed_since_sweep: 0,
         }
     }
@@ -144,6 +147,7 @@ impl Folder {
         for (key, before) in std::mem::take(&mut self.pending) {
             self.report_duplicate(&key);
             let after = self.served(&key);
+            self.served = self.served + usize::from(after.is_some()) - usize::from(before.is_some());
             match after {
                 Some(fact) if before.as_ref() != Some(&fact) => updates.push(Update::Upsert((*fact).clone())),
                 None if before.is_some() => updates.push(Update::Delete(key)),
@@ -190,7 +194,7 @@ impl Folder {
         }
         Summary {
             files: self.files.len(),
-            objects: self.holders.keys().filter(|key| self.served(key).is_some()).count(),
+            objects: self.served,
             errors: self.errors().map(|error| (error.file.clone(), error.clone())).collect(),
             problems: self.files.values().map(|file| file.problems.len()).sum(),
             duplicates: self.duplicates.len(),

@@ -26,7 +26,7 @@ pub struct Summary {
 
 /// A handle to the latest [`Summary`].
 #[derive(Clone, Debug, Default)]
-pub struct Status(Arc<RwLock<Arc<Summary>>>);
+pub struct Status(pub(super) Arc<RwLock<Arc<Summary>>>);
 
 impl Status {
     pub fn get(&self) -> Arc<Summary> {
