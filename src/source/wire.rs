@@ -4,6 +4,7 @@
 //! fits but cannot be used (a bad address, port 0) becomes a [`Problem`]: the part is left out, the rest is served.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -82,8 +83,10 @@ pub struct Annotations {
 }
 
 impl Metadata {
-    fn object_name(&self) -> ObjectName {
-        ObjectName::new(self.namespace.as_deref().unwrap_or("default"), self.name.as_str())
+    /// Name of a namespaced object; `default` where no namespace is given.
+    pub fn object_name(&self) -> ObjectName {
+        let namespace = self.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        ObjectName::new(namespace.unwrap_or("default"), self.name.as_str())
     }
 
     fn labels(&self) -> Cow<'_, Labels> {
@@ -268,8 +271,8 @@ pub struct ServiceCidrSpec {
 /// Shares equal strings: node names, zones, port names and namespaces repeat in every slice.
 #[derive(Default)]
 pub struct Interner {
-    strings: std::collections::HashSet<Arc<str>>,
-    hints: std::collections::HashSet<Arc<state::Hints>>,
+    strings: HashSet<Arc<str>>,
+    hints: HashSet<Arc<state::Hints>>,
 }
 
 impl Interner {
@@ -339,12 +342,22 @@ impl<'a> Problems<'a> {
     }
 
     fn protocol(&mut self, field: impl FnOnce() -> String, protocol: Option<&str>) -> Option<Protocol> {
-        let text = protocol.unwrap_or("TCP");
+        let text = protocol.filter(|text| !text.is_empty()).unwrap_or("TCP");
         let parsed = text.parse().ok();
         if parsed.is_none() {
             self.add(field(), text, "TCP, UDP or SCTP");
         }
         parsed
+    }
+
+    /// A name that ends up in the names and comments of kernel objects. An API server only takes DNS labels; where there
+    /// is none, a quote or a line break must not get further than this.
+    fn name<'t>(&mut self, field: impl FnOnce() -> String, text: &'t str) -> Option<&'t str> {
+        let fine = is_name(text) || text.is_empty();
+        if !fine {
+            self.add(field(), text, NAME_EXPECTED);
+        }
+        fine.then_some(text)
     }
 
     /// Addresses of a list; empty strings are dropped silently (contract 2.3).
@@ -392,6 +405,15 @@ impl<'a> Problems<'a> {
     }
 }
 
+/// What [`is_name`] accepts, for messages.
+pub const NAME_EXPECTED: &str = "at most 253 letters, digits, hyphens, dots and underscores";
+
+/// Whether a text can be a name: what any kind of name that Kubernetes knows is made of.
+pub fn is_name(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+}
+
 impl Service {
     /// Contract 2.1: the selectors that an API server applies, for sources that have none.
     pub fn is_selected(&self) -> bool {
@@ -427,18 +449,26 @@ impl Service {
                 }
             },
         };
+        let (ip_families, cluster_ips) = cluster_ips(spec, &mut problems);
+        let source_ranges =
+            problems.cidrs("spec.loadBalancerSourceRanges", spec.load_balancer_source_ranges.as_deref());
+        let load_balancer = if source_ranges.is_empty() && names_a_range(spec) {
+            // An empty list means everybody, and somebody meant less than that.
+            problems.add("status.loadBalancer", "", "a loadBalancerSourceRange that can be used, as none of them can");
+            Box::default()
+        } else {
+            ingress(self.status.as_ref(), &mut problems)
+        };
         let policy_words = || [("Cluster", state::TrafficPolicy::Cluster), ("Local", state::TrafficPolicy::Local)];
         let fact = state::Service {
             service_type,
             cluster_ip,
-            cluster_ips: spec.cluster_ips.iter().flatten().map(|text| parse_ip(text)).collect(),
-            ip_families: families(spec.ip_families.as_deref(), &mut problems),
+            cluster_ips,
+            ip_families,
             ports: service_ports(spec, names, &mut problems),
             external_ips: problems.ips("spec.externalIPs", spec.external_ips.as_deref()).into(),
-            load_balancer: ingress(self.status.as_ref(), &mut problems),
-            source_ranges: problems
-                .cidrs("spec.loadBalancerSourceRanges", spec.load_balancer_source_ranges.as_deref())
-                .into(),
+            load_balancer,
+            source_ranges: source_ranges.into(),
             affinity_seconds: affinity(spec, &mut problems),
             internal_policy: problems.choice(
                 "spec.internalTrafficPolicy",
@@ -460,26 +490,57 @@ impl Service {
     }
 }
 
-fn families(texts: Option<&[String]>, problems: &mut Problems<'_>) -> Box<[Family]> {
+/// `ipFamilies` and `clusterIPs`, which belong together index by index: a family that is unknown takes its address with
+/// it, and an address of another family than its own is none.
+fn cluster_ips(spec: &ServiceSpec, problems: &mut Problems<'_>) -> (Box<[Family]>, Box<[Option<IpAddr>]>) {
     let mut families = Vec::new();
-    for (i, text) in texts.unwrap_or_default().iter().enumerate() {
+    let mut unknown = HashSet::new();
+    for (i, text) in spec.ip_families.iter().flatten().enumerate() {
         match text.as_str() {
             "IPv4" => families.push(Family::V4),
             "IPv6" => families.push(Family::V6),
-            other => problems.add(format!("spec.ipFamilies[{i}]"), other, "IPv4 or IPv6"),
+            other => {
+                problems.add(format!("spec.ipFamilies[{i}]"), other, "IPv4 or IPv6");
+                unknown.insert(i);
+            }
         }
     }
-    families.into()
+    let mut ips = Vec::new();
+    for (i, text) in spec.cluster_ips.iter().flatten().enumerate().filter(|(i, _)| !unknown.contains(i)) {
+        let family = families.get(ips.len());
+        let ip = parse_ip(text).filter(|ip| family.is_none_or(|family| Family::of(ip) == *family));
+        if ip.is_none() && !matches!(text.as_str(), "" | "None") {
+            let expected = match family {
+                Some(Family::V4) => "an IPv4 address, as spec.ipFamilies says",
+                Some(Family::V6) => "an IPv6 address, as spec.ipFamilies says",
+                None => "an IPv4 or IPv6 address",
+            };
+            problems.add(format!("spec.clusterIPs[{i}]"), text, expected);
+        }
+        ips.push(ip);
+    }
+    (families.into(), ips.into())
+}
+
+/// Whether `loadBalancerSourceRanges` says anything.
+fn names_a_range(spec: &ServiceSpec) -> bool {
+    spec.load_balancer_source_ranges.iter().flatten().any(|text| !text.trim().is_empty())
 }
 
 fn service_ports(spec: &ServiceSpec, names: &mut Interner, problems: &mut Problems<'_>) -> Box<[state::ServicePort]> {
     let mut ports = Vec::new();
+    let mut seen = HashSet::new();
     for (i, port) in spec.ports.iter().flatten().enumerate() {
         let number = problems.port(|| format!("spec.ports[{i}].port"), port.port);
         let protocol = problems.protocol(|| format!("spec.ports[{i}].protocol"), port.protocol.as_deref());
-        if let (Some(number), Some(protocol)) = (number, protocol) {
+        let name = problems.name(|| format!("spec.ports[{i}].name"), port.name.as_deref().unwrap_or_default());
+        if let (Some(number), Some(protocol), Some(name)) = (number, protocol, name) {
+            if !seen.insert((name, protocol)) {
+                problems.add(format!("spec.ports[{i}].name"), name, "a name that no port before it has");
+                continue;
+            }
             ports.push(state::ServicePort {
-                name: names.intern(port.name.as_deref().unwrap_or_default()),
+                name: names.intern(name),
                 protocol,
                 port: number,
                 node_port: problems.optional_port(|| format!("spec.ports[{i}].nodePort"), port.node_port),
@@ -499,8 +560,14 @@ fn ingress(status: Option<&ServiceStatus>, problems: &mut Problems<'_>) -> Box<[
             problems.add(field() + ".ip", text, "an IPv4 or IPv6 address");
             continue;
         };
-        let words = [("VIP", state::IpMode::Vip), ("Proxy", state::IpMode::Proxy)];
-        let mode = problems.choice(&(field() + ".ipMode"), ingress.ip_mode.as_deref(), words, "VIP or Proxy");
+        let mode = match ingress.ip_mode.as_deref() {
+            None | Some("" | "VIP") => state::IpMode::Vip,
+            Some("Proxy") => state::IpMode::Proxy,
+            Some(other) => {
+                problems.add(field() + ".ipMode", other, "VIP or Proxy");
+                continue;
+            }
+        };
         entries.push(state::LoadBalancerIngress { ip, mode });
     }
     entries.into()
@@ -509,6 +576,8 @@ fn ingress(status: Option<&ServiceStatus>, problems: &mut Problems<'_>) -> Box<[
 fn affinity(spec: &ServiceSpec, problems: &mut Problems<'_>) -> Option<u32> {
     /// The API's default (contract 2.3).
     const DEFAULT_SECONDS: u32 = 10800;
+    /// The API's limit: a day.
+    const MAX_SECONDS: u32 = 86400;
     let words = [("None", false), ("ClientIP", true)];
     if !problems.choice("spec.sessionAffinity", spec.session_affinity.as_deref(), words, "None or ClientIP") {
         return None;
@@ -517,10 +586,10 @@ fn affinity(spec: &ServiceSpec, problems: &mut Problems<'_>) -> Option<u32> {
     match config.and_then(|config| config.timeout_seconds) {
         None => Some(DEFAULT_SECONDS),
         Some(seconds) => match u32::try_from(seconds) {
-            Ok(seconds) if seconds > 0 => Some(seconds),
+            Ok(seconds @ 1..=MAX_SECONDS) => Some(seconds),
             _ => {
                 let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
-                problems.add(field, seconds, "seconds, more than 0; 10800 is used");
+                problems.add(field, seconds, "1 to 86400 seconds; 10800 is used");
                 Some(DEFAULT_SECONDS)
             }
         },
@@ -550,6 +619,9 @@ impl EndpointSlice {
         let labels = self.metadata.labels();
         let Some(service) = labels.service_name.as_deref().filter(|service| !service.is_empty()) else {
             problems.add(format!("metadata.labels[{LABEL_SERVICE_NAME}]"), "", "the name of a service");
+            return (None, problems.found);
+        };
+        let Some(service) = problems.name(|| format!("metadata.labels[{LABEL_SERVICE_NAME}]"), service) else {
             return (None, problems.found);
         };
         let fact = state::EndpointSlice {
@@ -586,7 +658,8 @@ fn slice_ports(
         };
         let number = problems.port(|| format!("ports[{i}].port"), port.port.unwrap_or(0));
         let protocol = problems.protocol(|| format!("ports[{i}].protocol"), port.protocol.as_deref());
-        if let (Some(port), Some(protocol)) = (number, protocol) {
+        let name = problems.name(|| format!("ports[{i}].name"), name);
+        if let (Some(port), Some(protocol), Some(name)) = (number, protocol, name) {
             facts.push(state::SlicePort { name: names.intern(name), protocol, port });
         }
     }
@@ -643,7 +716,7 @@ impl Node {
             pod_cidrs = problems.cidrs("spec.podCIDR", spec.pod_cidr.as_ref().map(std::slice::from_ref));
         }
         let fact = state::Node {
-            zone: self.metadata.labels().zone.as_deref().map(|zone| names.intern(zone)),
+            zone: self.metadata.labels().zone.as_deref().filter(|zone| !zone.is_empty()).map(|zone| names.intern(zone)),
             ips: node_ips(self.status.as_ref(), &mut problems),
             pod_cidrs: pod_cidrs.into(),
             leaving: self.metadata.deletion_timestamp.is_some()

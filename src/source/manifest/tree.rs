@@ -1,0 +1,133 @@
+//! A parsed document: values, each with its place in the file.
+//!
+//! What a document is says its `kind`, which often comes after the fields that it explains. So a document is read into
+//! this neutral tree first and decoded into an object afterwards, and a value that does not fit is reported with its
+//! own line and column, whichever syntax it was written in.
+
+use std::fmt;
+
+/// Line and column, both counted from 1; columns count characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub line: u32,
+    pub column: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// What is known about the place of a value while parsing; a [`Place`] is made of it when an error needs one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spot {
+    /// Not recorded: recording costs time, and most files have no mistakes.
+    Unknown,
+    /// Offset in bytes from the beginning of the text.
+    Offset(usize),
+    At(Place),
+}
+
+impl Spot {
+    pub fn place(self, text: &str) -> Option<Place> {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        match self {
+            Spot::Unknown => None,
+            Spot::At(place) => Some(place),
+            Spot::Offset(mut offset) => {
+                offset = offset.min(text.len());
+                while !text.is_char_boundary(offset) {
+                    offset -= 1;
+                }
+                let before = text.get(..offset).unwrap_or_default();
+                let line = before.rsplit('\n').next().unwrap_or_default();
+                Some(Place {
+                    line: number(before.bytes().filter(|byte| *byte == b'\n').count() + 1),
+                    column: number(line.chars().count() + 1),
+                })
+            }
+        }
+    }
+}
+
+/// A value and where it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Node {
+    pub spot: Spot,
+    pub value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    /// A number that is no `i64`: fractions and very large numbers.
+    Number(f64),
+    Text(Box<str>),
+    List(Vec<Node>),
+    /// In the order of the file; keys are unique.
+    Map(Vec<(Box<str>, Node)>),
+}
+
+impl Node {
+    /// The value of a key that is there and not null.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|(name, node)| &**name == key && node.value != Value::Null).map(|(_, node)| node)
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    /// As an error message names what it found.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Null => f.write_str("nothing"),
+            Value::Bool(value) => write!(f, "the boolean {value}"),
+            Value::Integer(value) => write!(f, "the number {value}"),
+            Value::Number(value) => write!(f, "the number {value}"),
+            Value::Text(text) => write!(f, "the text {:?}", Shortened(text)),
+            Value::List(_) => f.write_str("a list"),
+            Value::Map(_) => f.write_str("a map"),
+        }
+    }
+}
+
+/// The beginning of a text that may be long.
+struct Shortened<'a>(&'a str);
+
+impl fmt::Debug for Shortened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LIMIT: usize = 60;
+        match self.0.char_indices().nth(LIMIT) {
+            None => write!(f, "{:?}", self.0),
+            Some((end, _)) => write!(f, "{:?}", format!("{}...", self.0.get(..end).unwrap_or_default())),
+        }
+    }
+}
+
+/// Why a text is no tree, or a tree no object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    pub spot: Spot,
+    pub message: String,
+}
+
+impl Mistake {
+    pub fn new(spot: Spot, message: impl Into<String>) -> Self {
+        Mistake { spot, message: message.into() }
+    }
+}
+
+/// Fields that are large and never read: left out while parsing.
+pub(super) fn is_bulk(key: &str) -> bool {
+    matches!(key, "managedFields" | "kubectl.kubernetes.io/last-applied-configuration")
+}
