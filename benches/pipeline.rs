@@ -56,7 +56,10 @@ impl Pipeline {
 
     fn moves(&self, name: &ObjectName) -> Vec<Move> {
         let ports = resolve(&self.state, name, &self.node, &Options::default());
-        ports.into_iter().map(|after| Move { before: self.model.get(&after.key).cloned(), after: Some(after) }).collect()
+        ports
+            .into_iter()
+            .map(|after| Move { before: self.model.get(&after.key).cloned(), after: Some(after) })
+            .collect()
     }
 }
 
@@ -83,7 +86,8 @@ fn measure(size: Size) {
     let at_plan = resident_mib();
     drop((desired, ports));
     let mut pipeline = Pipeline { state, model, planner, node };
-    let samples: Vec<_> = (0..3000).map(|n| pipeline.change(n * 7 % size.services, size, 1 + n / size.services)).collect();
+    let samples: Vec<_> =
+        (0..3000).map(|n| pipeline.change(n * 7 % size.services, size, 1 + n / size.services)).collect();
     let (whole, whole_p99) = median_p99(samples.iter().map(|(whole, _)| *whole).collect());
     let (delta, delta_p99) = median_p99(samples.iter().map(|(_, planned)| *planned).collect());
     println!(
@@ -102,7 +106,9 @@ fn measure(size: Size) {
 
 fn main() {
     // `cargo test --benches` and friends pass arguments; there is nothing to choose.
-    println!("| services x endpoints | chains | rules | apply ms | resolve ms | full plan ms | plan+delta us | p99 | change us | p99 | MiB with full plan | MiB after |");
+    println!(
+        "| services x endpoints | chains | rules | apply ms | resolve ms | full plan ms | plan+delta us | p99 | change us | p99 | MiB with full plan | MiB after |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (services, endpoints) in [(1000, 10), (10_000, 10), (30_000, 10), (10_000, 50), (1, 5000)] {
         measure(Size { services, endpoints });

@@ -2,8 +2,8 @@
 
 use weir::net::{Family, ObjectName, Protocol};
 use weir::state::{
-    ClusterIp, Conditions, EndpointSlice, Fact, Kind, Node, Service, ServicePort, ServiceType, SliceEndpoint, SlicePort,
-    TrafficPolicy, Update,
+    ClusterIp, Conditions, EndpointSlice, Fact, Kind, Node, Service, ServicePort, ServiceType, SliceEndpoint,
+    SlicePort, TrafficPolicy, Update,
 };
 
 /// The node that everything is seen from.
@@ -82,10 +82,7 @@ pub fn everything(size: Size) -> Vec<Update> {
     vec![
         Update::Replace { kind: Kind::Node, facts: vec![Fact::Node(node)] },
         Update::Replace { kind: Kind::ServiceCidr, facts: Vec::new() },
-        Update::Replace {
-            kind: Kind::Service,
-            facts: (0..size.services).map(|i| Fact::Service(service(i))).collect(),
-        },
+        Update::Replace { kind: Kind::Service, facts: (0..size.services).map(|i| Fact::Service(service(i))).collect() },
         Update::Replace {
             kind: Kind::EndpointSlice,
             facts: (0..size.services).map(|i| Fact::EndpointSlice(slice(i, size.endpoints, 0))).collect(),

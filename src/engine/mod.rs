@@ -66,6 +66,7 @@
 mod backend;
 mod bisect;
 mod event;
+mod iptables;
 mod ledger;
 mod machine;
 mod notice;
@@ -79,6 +80,7 @@ mod worker;
 
 pub use backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode};
 pub use event::{Action, ApplyFailure, Event, Resolved};
+pub use iptables::{IptablesBackend, SharedSettings};
 pub use machine::Engine;
 pub use notice::{Notice, Severity};
 pub use pacing::{Moment, Pacing};

@@ -35,10 +35,8 @@ fn a_change_during_the_first_compare_is_applied_after_it() {
     assert!(engine.step(gone(1), s(1)).is_empty());
     engine.step(compared(), s(1));
     let actions = engine.step(Event::Wake, s(2));
-    let expected = [
-        Move { before: Some(value(0, 1)), after: Some(value(0, 2)) },
-        Move { before: Some(value(1, 1)), after: None },
-    ];
+    let expected =
+        [Move { before: Some(value(0, 1)), after: Some(value(0, 2)) }, Move { before: Some(value(1, 1)), after: None }];
     assert_eq!(moves(&actions), Some(expected.as_slice()));
 }
 

@@ -209,7 +209,7 @@ pub struct Rule {
 }
 
 /// A rule that the kernel holds: understood, or as it was printed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ObservedRule {
     Known(Rule),
     /// The text after `-A CHAIN `, verbatim.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{BuiltinRule, Place, Planner, builtin_rules, names};
+use crate::kernel::xtables::ownership::is_owned;
 use crate::kernel::xtables::{
     BuiltinChange, ChainChange, ChainKey, ChainName, Changes, ObservedChain, ObservedRule, Rule, Table, Target,
-    is_owned,
 };
 use crate::model::{ServicePort, Settings};
 use crate::net::Family;

@@ -14,7 +14,7 @@ pub const MARK_MASQ: &str = "KUBE-MARK-MASQ";
 pub const FORWARD: &str = "KUBE-FORWARD";
 pub const PROXY_FIREWALL: &str = "KUBE-PROXY-FIREWALL";
 /// Shared with the kubelet: our rule is ensured in it, the chain is never flushed or deleted.
-pub const FIREWALL: &str = "KUBE-FIREWALL";
+pub const FIREWALL: &str = crate::kernel::xtables::ownership::SHARED_FIREWALL;
 pub const CANARY: &str = "KUBE-PROXY-CANARY";
 
 /// Prefix of Cluster policy chains, and of everything that kube-proxy should sweep away when it takes a node back.

@@ -64,7 +64,8 @@ fn mistake(error: &serde_saphyr::Error) -> Mistake {
             let text = other.to_string();
             let text = text.split(" at line ").next().unwrap_or_default();
             let text = text.lines().next().unwrap_or_default();
-            let hint = if text.starts_with("mapping values are not allowed") { " (is the indentation right?)" } else { "" };
+            let hint =
+                if text.starts_with("mapping values are not allowed") { " (is the indentation right?)" } else { "" };
             format!("not valid YAML: {text}{hint}")
         }
     };

@@ -1,0 +1,94 @@
+//! What is compared with: the kernel, nothing, or saved rules.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use crate::cmd::Failure;
+use crate::kernel::xtables::decode::read_scattered;
+use crate::kernel::xtables::restore::RestoreDriver;
+use crate::kernel::xtables::variant::Variant;
+use crate::kernel::xtables::{Table, Xtables};
+use crate::net::Family;
+use crate::plan::iptables::Comparison;
+
+/// What is compared with.
+pub enum Against {
+    Live(RestoreDriver),
+    Empty,
+    /// Output of `iptables-save` and `ip6tables-save`.
+    Files(Vec<(Family, PathBuf)>),
+}
+
+impl Against {
+    /// `live` and `empty` are words; everything else is a file. One file says nothing about IPv6, so only IPv4 is
+    /// compared then.
+    pub fn open(
+        what: &str,
+        ipv6: Option<&Path>,
+        live: impl FnOnce() -> Result<RestoreDriver, Failure>,
+    ) -> Result<Self, Failure> {
+        match (what, ipv6) {
+            ("live" | "empty", Some(file)) => Err(Failure::new(format!(
+                "--against-ipv6 {}: goes with --against FILE, the rules of IPv4",
+                file.display()
+            ))),
+            ("live", None) => live().map(Against::Live).map_err(|failure| {
+                Failure::new(format!("{failure}; or compare without the kernel: --against empty, --against FILE"))
+            }),
+            ("empty", None) => Ok(Against::Empty),
+            (file, ipv6) => {
+                let mut files = vec![(Family::V4, PathBuf::from(file))];
+                files.extend(ipv6.map(|file| (Family::V6, file.to_owned())));
+                Ok(Against::Files(files))
+            }
+        }
+    }
+
+    pub fn families(&self) -> Vec<Family> {
+        match self {
+            Against::Live(driver) => driver.tools().families(),
+            Against::Empty => Family::ALL.to_vec(),
+            Against::Files(files) => files.iter().map(|(family, _)| *family).collect(),
+        }
+    }
+
+    /// For the form of restore input.
+    pub fn variant(&self) -> Variant {
+        match self {
+            Against::Live(driver) => driver.tools().variant,
+            Against::Empty | Against::Files(_) => Variant::Legacy,
+        }
+    }
+
+    /// Shows every chain to the comparison.
+    pub fn show(&mut self, comparison: &mut Comparison) -> Result<(), Failure> {
+        match self {
+            Against::Empty => Ok(()),
+            Against::Live(driver) => show_live(driver, comparison),
+            Against::Files(files) => files.iter().try_for_each(|(family, file)| show_file(*family, file, comparison)),
+        }
+    }
+}
+
+fn show_live(driver: &mut RestoreDriver, comparison: &mut Comparison) -> Result<(), Failure> {
+    for family in driver.tools().families() {
+        for table in Table::ALL {
+            driver
+                .observe(family, table, &mut |chain| comparison.observed(family, table, chain))
+                .map_err(|error| Failure::new(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn show_file(family: Family, path: &Path, comparison: &mut Comparison) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
+    let file = File::open(path).map_err(|error| {
+        failed(&format!("cannot be read: {error}; --against takes `live`, `empty` or a file that iptables-save wrote"))
+    })?;
+    read_scattered(family, &mut BufReader::new(file), &mut |table, chain| {
+        comparison.observed(family, table, chain);
+    })
+    .map_err(|error| failed(&error))
+}

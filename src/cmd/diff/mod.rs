@@ -1,0 +1,154 @@
+//! `weir diff`: what would change, and nothing changes.
+//!
+//! It prints the very [`Changes`](crate::kernel::xtables::Changes) that `weir proxy` would apply at its start.
+
+mod facts;
+mod grouping;
+mod json;
+mod kernel;
+mod text;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::options::{LogOptions, RuleOptions, SourceOptions};
+use super::settle::{self, HostFacts};
+use super::{Failure, live};
+use crate::kernel::xtables::Changes;
+use crate::kernel::xtables::order::scripts;
+use crate::kernel::xtables::variant::Variant;
+use crate::net::{Family, PerFamily};
+use crate::plan::iptables::Desired;
+use kernel::Against;
+
+/// How the difference is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Unified-diff style, grouped by service
+    #[default]
+    Text,
+    /// One JSON object with a schema version
+    Json,
+    /// What would be fed to iptables-restore and ip6tables-restore
+    Restore,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// What can be typed after `weir diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    #[command(flatten)]
+    pub source: SourceOptions,
+    #[command(flatten)]
+    pub rules: RuleOptions,
+    /// Compare with the kernel (`live`), with nothing (`empty`), or with a file that iptables-save wrote
+    #[arg(long, value_name = "live|empty|FILE", default_value = "live")]
+    pub against: String,
+    /// Rules of IPv6 that ip6tables-save wrote, beside `--against FILE`
+    #[arg(long, value_name = "FILE")]
+    pub against_ipv6: Option<PathBuf>,
+    /// How to write the difference
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Output,
+    /// When to colour
+    #[arg(long, value_enum, default_value_t)]
+    pub color: Color,
+    /// Exit 0 for no difference, 1 for an error, 2 for differences (default: 0, 2, 1)
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub detailed_exitcode: bool,
+    /// Only the exit code
+    #[arg(long, short, action = ArgAction::SetTrue)]
+    pub quiet: bool,
+    /// How long to wait for an API server
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::duration::parse)]
+    pub timeout: std::time::Duration,
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// Runs, and maps the outcome to the exit code that was asked for.
+pub fn run(args: DiffArgs) -> ExitCode {
+    args.log.start();
+    let (different, error) = if args.detailed_exitcode { (2, 1) } else { (1, 2) };
+    match difference(&args).and_then(|(changes, variant)| {
+        if !args.quiet {
+            print(&args, &changes, variant)?;
+        }
+        Ok(changes.is_empty())
+    }) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(different),
+        Err(failure) => {
+            eprintln!("Error: {failure}");
+            ExitCode::from(error)
+        }
+    }
+}
+
+fn difference(args: &DiffArgs) -> Result<(Changes, Variant), Failure> {
+    settle::check(&args.rules)?;
+    let node_name = settle::node_name(&args.source)?;
+    let mut against =
+        Against::open(&args.against, args.against_ipv6.as_deref(), || live::open(args.rules.iptables_variant))?;
+    let families = against.families();
+    let facts = facts::read(&args.source, &node_name, args.timeout)?;
+    let model = facts::model(&facts, node_name, &families);
+    let settings = Arc::new(settle::settings(&args.rules, facts.node(), &HostFacts::read()));
+    let (desired, _) = Desired::plan(&settings, &families, &model);
+    let mut comparison = desired.compare();
+    against.show(&mut comparison)?;
+    Ok((comparison.finish(), against.variant()))
+}
+
+fn print(args: &DiffArgs, changes: &Changes, variant: Variant) -> Result<(), Failure> {
+    let grouped = grouping::group(changes);
+    let choice = match args.color {
+        Color::Auto => anstream::AutoStream::choice(&io::stdout()),
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    };
+    let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
+    let written = match args.output {
+        Output::Text => text::write(&mut out, &grouped),
+        Output::Json => json::render(&grouped).map_err(io::Error::from).and_then(|text| writeln!(out, "{text}")),
+        Output::Restore => return write_restore(&mut out, changes, variant),
+    };
+    finish(written.and_then(|()| out.flush()))
+}
+
+/// The restore input of each family, under a comment that names the tool.
+fn write_restore(out: &mut impl Write, changes: &Changes, variant: Variant) -> Result<(), Failure> {
+    let scripts = scripts(changes, variant).map_err(|error| Failure::new(error.to_string()))?;
+    let mut written = Ok(());
+    for script in scripts {
+        let tool = if script.family == Family::V4 { "iptables-restore" } else { "ip6tables-restore" };
+        written = written.and_then(|()| writeln!(out, "# {tool} --noflush")).and_then(|()| script.write_to(&mut *out));
+    }
+    finish(written.and_then(|()| out.flush()))
+}
+
+/// A reader that went away (`weir diff | head`) is no error.
+fn finish(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| Failure::new(format!("cannot write the difference: {error}"))),
+    }
+}
+
+/// Both flags per family, for [`resolve`](crate::resolve::Options).
+fn enabled(families: &[Family]) -> PerFamily<bool> {
+    PerFamily::new(|family| families.contains(&family))
+}

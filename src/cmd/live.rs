@@ -1,0 +1,77 @@
+//! The kernel of this host: which iptables, and whether we may.
+
+use super::Failure;
+use super::options::VariantChoice;
+use crate::kernel::xtables::restore::RestoreDriver;
+use crate::kernel::xtables::variant::{Variant, detect};
+
+/// `CAP_NET_ADMIN` of uapi `linux/capability.h`.
+const CAP_NET_ADMIN: u32 = 12;
+
+/// Finds the tools and checks that this process may use them. Changes nothing.
+///
+/// # Errors
+/// One line: no permission, no iptables, no family that works.
+pub fn open(choice: VariantChoice) -> Result<RestoreDriver, Failure> {
+    if !may_administer() {
+        return Err(Failure::new(
+            "no permission to read or write rules: CAP_NET_ADMIN is missing; run as root, or give the capability \
+             (systemd: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW; Kubernetes: securityContext.privileged)",
+        ));
+    }
+    let forced = match choice {
+        VariantChoice::Auto => None,
+        VariantChoice::Legacy => Some(Variant::Legacy),
+        VariantChoice::Nft => Some(Variant::Nft),
+    };
+    let tools = detect(forced).map_err(|error| Failure::new(error.to_string()))?;
+    for (family, binaries) in tools.binaries.iter() {
+        if let Err(why) = binaries {
+            tracing::warn!(%family, reason = %why, "this family is not served");
+        }
+    }
+    if tools.families().is_empty() {
+        let why: Vec<String> = tools
+            .binaries
+            .iter()
+            .filter_map(|(family, binaries)| binaries.as_ref().err().map(|why| format!("{family}: {why}")))
+            .collect();
+        return Err(Failure::new(format!("iptables is not available on this host: {}", why.join("; "))));
+    }
+    tracing::info!(variant = %tools.variant, version = %tools.version, reason = %tools.reason, "iptables");
+    Ok(RestoreDriver::new(tools))
+}
+
+/// Whether the effective capabilities include `CAP_NET_ADMIN`. Where that cannot be told, trying will tell.
+fn may_administer() -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    bits.is_none_or(|bits| bits >> CAP_NET_ADMIN & 1 == 1)
+}
+
+/// Lets node ports answer on 127.0.0.1: `net.ipv4.conf.all.route_localnet` is raised if it is 0, and never lowered
+/// (contract 3.11).
+///
+/// # Errors
+/// The sysctl cannot be written.
+pub fn enable_route_localnet() -> Result<(), Failure> {
+    const PATH: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
+    let old = std::fs::read_to_string(PATH).unwrap_or_default();
+    if old.trim() == "1" {
+        return Ok(());
+    }
+    std::fs::write(PATH, "1").map_err(|error| {
+        Failure::new(format!(
+            "cannot set net.ipv4.conf.all.route_localnet=1, which node ports on 127.0.0.1 need: {error}; set it \
+             before, or use --iptables-localhost-nodeports=false"
+        ))
+    })?;
+    tracing::info!(
+        sysctl = "net.ipv4.conf.all.route_localnet",
+        old = old.trim(),
+        new = "1",
+        "changed, for node ports on 127.0.0.1"
+    );
+    Ok(())
+}

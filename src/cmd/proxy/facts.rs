@@ -1,0 +1,131 @@
+//! Facts of a running node: the store, resolving, and the settings that follow the Node object and the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::cmd::options::RuleOptions;
+use crate::cmd::settle::{self, HostFacts};
+use crate::engine::{Facts, Handle, Resolved, SharedSettings};
+use crate::model::{ServicePortKey, Settings};
+use crate::net::ObjectName;
+use crate::resolve::{NodeContext, Options, resolve};
+use crate::state::{Node, State, Update};
+
+/// Keeps [`SharedSettings`] right, and tells the engine when they change.
+pub struct SettingsKeeper {
+    rules: RuleOptions,
+    shared: SharedSettings,
+    /// Set once the engine is there.
+    engine: OnceLock<Handle>,
+    inputs: Mutex<Inputs>,
+}
+
+/// What settings follow while the process runs.
+struct Inputs {
+    host: HostFacts,
+    node: Option<Node>,
+}
+
+impl SettingsKeeper {
+    /// For a host as it is now, and no Node object yet.
+    pub fn new(rules: RuleOptions, host: HostFacts) -> Self {
+        let settings = settle::settings(&rules, None, &host);
+        let shared = Arc::new(Mutex::new(Arc::new(settings)));
+        SettingsKeeper { rules, shared, engine: OnceLock::new(), inputs: Mutex::new(Inputs { host, node: None }) }
+    }
+
+    /// The settings, kept right.
+    pub fn shared(&self) -> &SharedSettings {
+        &self.shared
+    }
+
+    /// The settings as they are now.
+    pub fn current(&self) -> Arc<Settings> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whom to tell of changes from now on.
+    pub fn tell(&self, engine: Handle) {
+        // Only the first call counts; there is only one engine.
+        let _ = self.engine.set(engine);
+    }
+
+    /// The Node object may have changed.
+    fn node_is(&self, node: Option<&Node>) {
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        if inputs.node.as_ref() != node {
+            inputs.node = node.cloned();
+            self.settle(&inputs);
+        }
+    }
+
+    /// The host's addresses may have changed (contract 3.12).
+    pub fn look_at_host(&self) {
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        inputs.host.addresses = settle::interface_addresses();
+        self.settle(&inputs);
+    }
+
+    fn settle(&self, inputs: &Inputs) {
+        let new = settle::settings(&self.rules, inputs.node.as_ref(), &inputs.host);
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if **shared != new {
+            *shared = Arc::new(new);
+            drop(shared);
+            if let Some(engine) = self.engine.get() {
+                engine.base_changed();
+            }
+        }
+    }
+}
+
+/// The store with resolving.
+pub struct NodeFacts {
+    state: State,
+    node_name: Arc<str>,
+    options: Options,
+    /// Which service ports each service resolved to last.
+    resolved: BTreeMap<ObjectName, Vec<ServicePortKey>>,
+    settings: Arc<SettingsKeeper>,
+}
+
+impl NodeFacts {
+    pub fn new(node_name: Arc<str>, options: Options, settings: Arc<SettingsKeeper>) -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let started = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        NodeFacts { state: State::new(started), node_name, options, resolved: BTreeMap::new(), settings }
+    }
+
+    /// Appends how a service resolves now, and what it no longer resolves to.
+    fn resolve_into(&mut self, name: &ObjectName, context: &NodeContext, out: &mut Resolved) {
+        let ports = resolve(&self.state, name, context, &self.options);
+        let keys: Vec<ServicePortKey> = ports.iter().map(|port| port.key.clone()).collect();
+        let before =
+            if keys.is_empty() { self.resolved.remove(name) } else { self.resolved.insert(name.clone(), keys.clone()) };
+        let gone = before.into_iter().flatten().filter(|key| !keys.contains(key));
+        out.extend(gone.map(|key| (key, None)));
+        out.extend(ports.into_iter().map(|port| (port.key.clone(), Some(port))));
+    }
+}
+
+impl Facts for NodeFacts {
+    fn apply(&mut self, batch: Vec<Update>) -> Resolved {
+        let touched = self.state.apply(batch);
+        self.settings.node_is(self.state.node());
+        let names: BTreeSet<ObjectName> = if touched.node {
+            self.state.service_names().chain(self.resolved.keys()).chain(&touched.services).cloned().collect()
+        } else {
+            touched.services
+        };
+        let context = NodeContext::of(&self.state, self.node_name.clone());
+        let mut out = Resolved::new();
+        for name in &names {
+            self.resolve_into(name, &context, &mut out);
+        }
+        out
+    }
+
+    fn ready(&self) -> bool {
+        self.state.ready()
+    }
+}

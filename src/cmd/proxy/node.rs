@@ -1,0 +1,85 @@
+//! The parts of a node put together: source → facts → engine → backend, and the conntrack worker beside.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::facts::{NodeFacts, SettingsKeeper};
+use super::flows::UdpFlows;
+use crate::cmd::options::RuleOptions;
+use crate::cmd::settle::HostFacts;
+use crate::cmd::{Failure, live};
+use crate::engine::{Handle, Hooks, IptablesBackend, KernelThread, Pacing, Runner};
+use crate::kernel::conntrack::{Timing, Worker};
+use crate::kernel::xtables::restore::RestoreDriver;
+use crate::net::{Family, PerFamily};
+use crate::resolve::Options;
+use crate::source::Updates;
+
+/// What a node needs to know beside the facts of its source.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    pub node_name: Arc<str>,
+    pub rules: RuleOptions,
+    pub pacing: Pacing,
+}
+
+/// A node that serves.
+pub struct RunningNode {
+    runner: Runner<NodeFacts>,
+    handle: Handle,
+    settings: Arc<SettingsKeeper>,
+    /// How often the host's addresses are read.
+    host_period: Duration,
+}
+
+impl RunningNode {
+    /// Starts the threads, in the calling thread's network namespace. Nothing is written before the source is synced.
+    ///
+    /// # Errors
+    /// A sysctl that cannot be set, a thread that cannot be started.
+    pub fn start(config: NodeConfig, driver: RestoreDriver, updates: Updates) -> Result<Self, Failure> {
+        let families = driver.tools().families();
+        let settings = Arc::new(SettingsKeeper::new(config.rules, HostFacts::read()));
+        if settings.current().localhost_node_ports && families.contains(&Family::V4) {
+            live::enable_route_localnet()?;
+        }
+        let thread_failed = |error: &dyn std::fmt::Display| Failure::new(format!("cannot start a thread: {error}"));
+        let worker = Worker::spawn(Timing::default(), |run| tracing::debug!(?run, "conntrack cleanup"))
+            .map_err(|error| thread_failed(&error))?;
+        let mut flows = UdpFlows::new(worker, settings.clone());
+        let hooks = Hooks { applied: Box::new(move |moves| flows.applied(moves)), ..Hooks::default() };
+        let backend = IptablesBackend::new(driver, settings.shared().clone(), families.clone());
+        let kernel = KernelThread::spawn(backend, hooks).map_err(|error| thread_failed(&error))?;
+        let options = Options { families: PerFamily::new(|family| families.contains(&family)), ..Options::default() };
+        let facts = NodeFacts::new(config.node_name, options, settings.clone());
+        let host_period = config.pacing.sync_period;
+        let (runner, handle) = Runner::new(config.pacing, facts, updates, kernel);
+        settings.tell(handle.clone());
+        Ok(RunningNode { runner, handle, settings, host_period })
+    }
+
+    /// The running engine, to be asked and nudged.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Serves until `shutdown` is ready; rules stay.
+    ///
+    /// # Errors
+    /// The source or the kernel thread ended by itself.
+    pub async fn until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+        let RunningNode { runner, settings, host_period, .. } = self;
+        let look = async {
+            let mut ticks = tokio::time::interval(host_period);
+            loop {
+                ticks.tick().await;
+                settings.look_at_host();
+            }
+        };
+        tokio::select! {
+            ended = runner.run(shutdown) => ended.map_err(|error| Failure::new(error.to_string())),
+            () = look => Ok(()),
+        }
+    }
+}
