@@ -37,7 +37,6 @@ fn quick() -> Tuning {
         backoff_max: ms(40),
         absent_api: ms(50),
         response: ms(400),
-        initial_events: ms(300),
         watch_jitter: ms(0),
         short_watch: ms(5),
         steady: ms(60),
@@ -324,7 +323,7 @@ async fn p13_unexpected_objects_are_logged_and_ignored() {
     server.inject("Service", &strange.to_string());
     let mut bad = service("bad", "10.0.0.1");
     bad["spec"]["ports"][0]["port"] = json!("eighty");
-    server.put(bad);
+    server.put(bad.clone());
     server.put(service("b", "10.0.0.2"));
     follower.until_name("b").await;
     assert_eq!(text(&follower.take()), ["+b"]);
@@ -336,6 +335,14 @@ async fn p13_unexpected_objects_are_logged_and_ignored() {
     // A relist finds the same bad object again; that is no news.
     relist(&server, &mut follower).await;
     assert_eq!(follower.status.problems(), 3);
+    // It is deleted where no event tells, and comes back: that is.
+    server.stop().await;
+    server.delete("Service", "ns", "bad");
+    relist(&server, &mut follower).await;
+    server.put(bad);
+    server.put(service("c", "10.0.0.3"));
+    follower.until_name("c").await;
+    assert_eq!(follower.status.problems(), 4);
 }
 
 /// Makes the version of the services too old, so that they are listed anew.
@@ -465,7 +472,8 @@ async fn a_missing_end_of_the_initial_events_falls_back() {
     let server = ApiServer::start().await;
     server.put(service("a", "10.0.0.1"));
     server.script(Verb::StreamingList, SERVICES, 1, Fault::NoInitialEventsEnd);
-    let follower = Follower::synced(&server).await;
+    let mut follower = Follower::start_with(&server, Tuning { initial_events: ms(300), ..quick() }).await;
+    follower.sync().await;
     assert_eq!(follower.names(Kind::Service), ["ns/a"]);
     assert_eq!(server.count(Verb::List, SERVICES), 1);
     assert_eq!(log.count("initial events"), 1, "{:?}", log.lines());
@@ -743,7 +751,7 @@ async fn silence_is_noticed() {
 #[tokio::test]
 async fn a_watch_that_outlives_its_time_is_abandoned() {
     let server = ApiServer::start().await;
-    let tuning = Tuning { watch: ms(1000), watch_grace: ms(100), ..quick() };
+    let tuning = Tuning { initial_events: ms(300), watch: ms(1000), watch_grace: ms(100), ..quick() };
     server.script(Verb::StreamingList, SERVICES, 1, Fault::NoInitialEventsEnd);
     server.script(Verb::Watch, SERVICES, 1, Fault::Stall);
     let mut follower = Follower::start_with(&server, tuning).await;

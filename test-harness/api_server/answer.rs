@@ -256,7 +256,7 @@ impl Watching {
     }
 
     fn bookmark(&self, text: &mut String, ends_initial: bool) {
-        if !self.asked.query.get("allowWatchBookmarks").is_some_and(|value| value == "true") {
+        if self.asked.query.get("allowWatchBookmarks").is_none_or(|value| value != "true") {
             return;
         }
         let (kind, ..) = KINDS[self.asked.index];

@@ -117,7 +117,13 @@ impl Reflector {
             Request::List { continue_token: None, .. } | Request::StreamingList => {
                 self.decoder.problems.list_begins();
             }
-            Request::Watch { .. } => self.decoder.sweep(),
+            Request::Watch { resource_version } => {
+                self.decoder.sweep();
+                // Bookmarks moved it on where no update did.
+                self.status.update(self.resource.kind, |status| {
+                    status.resource_version = Some(resource_version.clone());
+                });
+            }
             Request::List { .. } => {}
         }
         let url = self.resource.url(&request, seconds);
@@ -258,7 +264,7 @@ impl Reflector {
             return self.broke(reading, Failure::HungUp("the watch ended as soon as it began".to_owned()));
         }
         self.lasted(reading);
-        // A streaming list that ends early is a failure of the machine's making.
+        // An end that is in order for a watch is a failure of a list.
         if reading.list_deadline.is_some() {
             return self.failed(Failure::HungUp("the watch ended before its initial events did".to_owned()));
         }

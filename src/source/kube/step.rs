@@ -212,7 +212,6 @@ impl Machine {
             Phase::Watch { .. } => Collected::new(),
         };
         self.synced = true;
-        self.unusable = 0;
         Update::Replace { kind: self.kind, facts: collected.into_values().collect() }
     }
 
