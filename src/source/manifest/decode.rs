@@ -14,7 +14,10 @@ use super::tree::{Mistake, Node, Spot, Value};
 pub(super) fn decode<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, Mistake> {
     T::deserialize(Cursor(node)).map_err(|error| {
         let path = error.path();
-        Mistake::new(error.spot.unwrap_or(node.spot), if path.is_empty() { error.message } else { format!("{path}: {}", error.message) })
+        Mistake::new(
+            error.spot.unwrap_or(node.spot),
+            if path.is_empty() { error.message } else { format!("{path}: {}", error.message) },
+        )
     })
 }
 
@@ -34,7 +37,11 @@ enum Step {
 
 impl Misfit {
     fn found(node: &Node, expected: &str) -> Self {
-        Misfit { spot: Some(node.spot), steps: Vec::new(), message: format!("expected {expected}, found {}", node.value) }
+        Misfit {
+            spot: Some(node.spot),
+            steps: Vec::new(),
+            message: format!("expected {expected}, found {}", node.value),
+        }
     }
 
     fn under(mut self, step: Step, node: &Node) -> Self {

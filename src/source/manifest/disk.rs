@@ -41,8 +41,12 @@ impl Disk {
     /// which somebody is writing.
     pub fn scan(&mut self, busy: &BTreeSet<PathBuf>) -> io::Result<()> {
         let paths = read::list(&self.dir)?;
-        let gone: Vec<FileName> =
-            self.folder.files().filter(|file| paths.binary_search_by(|path| (**path).cmp(file)).is_err()).cloned().collect();
+        let gone: Vec<FileName> = self
+            .folder
+            .files()
+            .filter(|file| paths.binary_search_by(|path| (**path).cmp(file)).is_err())
+            .cloned()
+            .collect();
         for file in gone {
             self.stamps.remove(&file);
             self.folder.remove(&file);

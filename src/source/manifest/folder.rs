@@ -36,7 +36,9 @@ pub(super) enum Notice {
     LeftOut(FileName, Problem),
     /// Several files hold the same object; the first is served.
     Duplicate(Duplicate),
-    Ignored { kind: String },
+    Ignored {
+        kind: String,
+    },
 }
 
 /// An object that several files hold.
@@ -244,8 +246,7 @@ impl Folder {
     }
 
     fn reject(&mut self, name: &FileName, rejection: Rejection) {
-        let error =
-            FileError { file: name.to_path_buf(), place: rejection.place, message: rejection.message };
+        let error = FileError { file: name.to_path_buf(), place: rejection.place, message: rejection.message };
         let file = self.files.entry(name.clone()).or_default();
         if file.error.as_ref() != Some(&error) {
             self.notices.push(Notice::Broken(error.clone()));

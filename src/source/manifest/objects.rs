@@ -44,12 +44,7 @@ const KINDS: [(Kind, &str, &str, &str); 4] = [
 ];
 
 /// Reads a file: JSON if its name ends in `.json`, else YAML.
-pub(super) fn read(
-    file: &Path,
-    bytes: &[u8],
-    node_name: &str,
-    names: &mut Interner,
-) -> Result<Contents, Rejection> {
+pub(super) fn read(file: &Path, bytes: &[u8], node_name: &str, names: &mut Interner) -> Result<Contents, Rejection> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).and_then(|bytes| std::str::from_utf8(bytes).ok());
         let place = before.and_then(|text| Spot::Offset(text.len()).place(text));
@@ -102,7 +97,10 @@ impl Reader<'_> {
     /// An object or a list of them; `default` is the type of items that do not say theirs.
     fn object(&mut self, node: &Node, default: Option<Type<'_>>) -> Result<(), Mistake> {
         let Value::Map(_) = node.value else {
-            return Err(Mistake::new(node.spot, format!("expected an object with apiVersion and kind, found {}", node.value)));
+            return Err(Mistake::new(
+                node.spot,
+                format!("expected an object with apiVersion and kind, found {}", node.value),
+            ));
         };
         let own = Type {
             api_version: type_field(node, "apiVersion", default.map(|default| default.api_version))?,
@@ -210,7 +208,8 @@ fn type_field<'n>(node: &'n Node, field: &str, default: Option<&'n str>) -> Resu
             .as_text()
             .filter(|text| !text.is_empty())
             .ok_or_else(|| Mistake::new(value.spot, format!("{field}: expected a text, found {}", value.value))),
-        None => default.ok_or_else(|| Mistake::new(node.spot, format!("expected a field \"{field}\": every object has one"))),
+        None => default
+            .ok_or_else(|| Mistake::new(node.spot, format!("expected a field \"{field}\": every object has one"))),
     }
 }
 

@@ -120,7 +120,8 @@ fn of_two_files_with_an_object_the_first_in_name_order_wins() {
 
 #[test]
 fn an_unselected_object_hides_the_same_object_of_a_later_file() {
-    let hidden = service("x", 1).replace("  name: x", "  name: x\n  labels: {service.kubernetes.io/service-proxy-name: other}");
+    let hidden =
+        service("x", 1).replace("  name: x", "  name: x\n  labels: {service.kubernetes.io/service-proxy-name: other}");
     let mut folder = folder();
     folder.update(&file("b.yaml"), service("x", 2).as_bytes());
     folder.settle();

@@ -135,7 +135,10 @@ fn typed_lists_give_their_items_a_type() {
     let slice = "metadata: {name: s, labels: {kubernetes.io/service-name: x}}\n  addressType: IPv6\n";
     let text = format!("apiVersion: discovery.k8s.io/v1\nkind: EndpointSliceList\nitems:\n- {slice}");
     assert!(matches!(only_fact(&text), Fact::EndpointSlice(slice) if slice.family == Family::V6));
-    let settled = settle("a.yaml", "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: x}\n  spec: {clusterIP: fd00::1}\n");
+    let settled = settle(
+        "a.yaml",
+        "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: x}\n  spec: {clusterIP: fd00::1}\n",
+    );
     assert_eq!(services(&settled.updates), ["+x:0"]);
     let settled = settle("a.yaml", "apiVersion: apps/v1\nkind: DeploymentList\nitems:\n- {}\n- {}\n");
     assert_eq!(settled.notices, [Notice::Ignored { kind: "apps/v1 Deployment".to_owned() }]);
@@ -154,9 +157,14 @@ fn a_kind_that_only_looks_like_ours_is_ignored() {
 
 #[test]
 fn files_without_objects_are_fine() {
-    for (name, text) in
-        [("a.yaml", ""), ("a.yaml", "# nothing\n"), ("a.yaml", "---\n---\nnull\n...\n"), ("a.json", ""), ("a.json", " \n"), ("a.json", "null")]
-    {
+    for (name, text) in [
+        ("a.yaml", ""),
+        ("a.yaml", "# nothing\n"),
+        ("a.yaml", "---\n---\nnull\n...\n"),
+        ("a.json", ""),
+        ("a.json", " \n"),
+        ("a.json", "null"),
+    ] {
         let settled = settle(name, text);
         assert_eq!((settled.updates, settled.notices), (vec![], vec![]), "{text:?}");
     }
@@ -197,7 +205,10 @@ fn selectors_of_the_api_server_are_applied() {
     for (text, selected) in [
         (service("x", 1), true),
         (service("x", 1).replace("10.0.0.1", "None"), false),
-        (service("x", 1).replace("name: x", "name: x\n  labels: {service.kubernetes.io/service-proxy-name: \"\"}"), false),
+        (
+            service("x", 1).replace("name: x", "name: x\n  labels: {service.kubernetes.io/service-proxy-name: \"\"}"),
+            false,
+        ),
     ] {
         let settled = settle("a.yaml", &text);
         assert_eq!(settled.notices, []);
@@ -219,7 +230,9 @@ fn service_cidrs_are_read() {
 /// An API server fills these in; here nobody else does.
 #[test]
 fn defaults_of_the_api_server() {
-    let service = |spec: &str| match only_fact(&format!("apiVersion: v1\nkind: Service\nmetadata: {{name: x}}\nspec: {spec}\n")) {
+    let service = |spec: &str| match only_fact(&format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: x}}\nspec: {spec}\n"
+    )) {
         Fact::Service(service) => service,
         other => panic!("{other:?}"),
     };
@@ -232,7 +245,9 @@ fn defaults_of_the_api_server() {
     assert_eq!(half.cluster_ips.len(), 1);
     let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s, labels: \
                  {kubernetes.io/service-name: x}}\naddressType: IPv4\nports: [{port: 8080}]\n";
-    assert!(matches!(only_fact(slice), Fact::EndpointSlice(slice) if &*slice.ports[0].name == "" && slice.ports[0].port == 8080));
+    assert!(
+        matches!(only_fact(slice), Fact::EndpointSlice(slice) if &*slice.ports[0].name == "" && slice.ports[0].port == 8080)
+    );
 }
 
 #[test]
@@ -254,6 +269,7 @@ fn what_only_an_api_server_allocates_is_reported() {
             "Service default/x: spec.ports[0].nodePort: \"\" is left out: expected a port, as there is no API server that allocates one",
         ]
     );
-    let external = "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {type: ExternalName, externalName: example.org}\n";
+    let external =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {type: ExternalName, externalName: example.org}\n";
     assert_eq!(settle("a.yaml", external).notices, []);
 }

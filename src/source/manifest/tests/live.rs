@@ -110,7 +110,10 @@ fn files_that_come_change_and_go() {
     assert_eq!(live.next(), ["=x:1"]);
     live.write("a.yaml", &service("x", 2));
     assert_eq!(live.next(), ["+x:2"]);
-    live.write("b.json", r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"y"},"spec":{"clusterIP":"10.0.0.1"}}"#);
+    live.write(
+        "b.json",
+        r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"y"},"spec":{"clusterIP":"10.0.0.1"}}"#,
+    );
     assert_eq!(live.next(), ["+y:0"]);
     // A rename over a file, as careful editors do it.
     live.write(".a.yaml.tmp", &service("x", 3));
@@ -163,7 +166,12 @@ fn broken_then_fixed() {
     let summary = live.wait_for("the error", |summary| !summary.errors.is_empty());
     assert_eq!(summary.objects, 1, "the old object stays");
     let error = summary.errors.get(&live.path("a.yaml")).unwrap().to_string();
-    assert!(error.ends_with("a.yaml:4:23: spec.ports[0].port: expected a whole number, found the text \"eighty\" (Service x)"), "{error}");
+    assert!(
+        error.ends_with(
+            "a.yaml:4:23: spec.ports[0].port: expected a whole number, found the text \"eighty\" (Service x)"
+        ),
+        "{error}"
+    );
     live.quiet();
     live.write("a.yaml", &service("x", 80));
     assert_eq!(live.next(), ["+x:80"]);

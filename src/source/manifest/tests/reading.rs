@@ -14,7 +14,20 @@ fn names_that_are_read() {
     for name in ["a.yaml", "a.yml", "a.json", "a.b.yaml", "..yaml.yaml"] {
         assert_eq!(is_manifest(OsStr::new(name)), !name.starts_with('.'), "{name}");
     }
-    for name in [".yaml", ".a.yaml", "a.yaml~", "#a.yaml#", ".#a.yaml", "a.yaml.swp", ".a.yaml.swp", "a.YAML", "yaml", "4913", "a.txt", "..data"] {
+    for name in [
+        ".yaml",
+        ".a.yaml",
+        "a.yaml~",
+        "#a.yaml#",
+        ".#a.yaml",
+        "a.yaml.swp",
+        ".a.yaml.swp",
+        "a.YAML",
+        "yaml",
+        "4913",
+        "a.txt",
+        "..data",
+    ] {
         assert!(!is_manifest(OsStr::new(name)), "{name}");
     }
 }
@@ -81,7 +94,9 @@ fn files_that_are_too_large() {
         format!("{}: larger than 67108864 bytes, which is the most that is read: split the file", path.display())
     );
     // Also if the size is only known after reading.
-    assert!(matches!(read(Path::new("/proc/self/status"), 10), Outcome::Failed(text) if text.starts_with("larger than 10")));
+    assert!(
+        matches!(read(Path::new("/proc/self/status"), 10), Outcome::Failed(text) if text.starts_with("larger than 10"))
+    );
     std::fs::write(&path, "0123456789").unwrap();
     assert!(matches!(read(&path, 10), Outcome::Bytes(bytes, None) if bytes.len() == 10), "just written: no stamp");
 }
