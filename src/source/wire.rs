@@ -755,3 +755,6 @@ impl ServiceCidr {
         (state::ServiceCidr { name: name.name.clone(), cidrs }, problems.found)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -256,3 +256,54 @@ pub(super) fn log(notice: &Notice) {
         Notice::Ignored { kind } => debug!(kind, "objects of this kind are not read"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str) -> String {
+        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: 10.0.0.1}}\n")
+    }
+
+    /// The live tests cannot make the kernel's queue overflow while the follower reads it.
+    #[test]
+    fn after_lost_events_all_files_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
+        let disk = Disk::new(dir.path().to_owned(), "node-a".into());
+        let mut follower = Follower::new(disk, Status::default(), sender, Timing::default());
+        std::fs::write(dir.path().join("a.yaml"), service("x")).unwrap();
+        std::fs::write(dir.path().join("b.yaml"), service("y")).unwrap();
+        follower.absorb(Signal::Writing("b.yaml".into()));
+        assert!(follower.pending.due(&follower.timing).is_none());
+        follower.absorb(Signal::Overflow);
+        assert!(follower.pending.due(&follower.timing).is_some());
+        follower.take_in();
+        assert_eq!(receiver.try_recv().unwrap().len(), 2, "also the file whose end of writing was lost");
+    }
+
+    #[test]
+    fn a_stream_of_changes_is_taken_in_before_it_ends() {
+        let timing = Timing::default();
+        let now = Instant::now();
+        let mut pending = Pending { times: Some((now, now)), ..Pending::default() };
+        assert_eq!(pending.due(&timing), Some(now + timing.quiet));
+        pending.times = Some((now, now + Duration::from_secs(60)));
+        assert_eq!(pending.due(&timing), Some(now + timing.longest));
+        pending.refill = true;
+        assert_eq!(pending.due(&timing), Some(now + timing.refill_longest));
+    }
+
+    #[test]
+    fn a_loss_is_told_once() {
+        let (sender, _receiver) = tokio::sync::mpsc::channel(4);
+        let status = Status::default();
+        let disk = Disk::new("/nowhere/at/all".into(), "node-a".into());
+        let mut follower = Follower::new(disk, status.clone(), sender, Timing::default());
+        assert!(!follower.is_in_place(&mut None));
+        let first = status.get();
+        assert_eq!(first.folder_error.as_deref(), Some("No such file or directory (os error 2)"));
+        assert!(!follower.is_in_place(&mut None));
+        assert!(std::sync::Arc::ptr_eq(&first, &status.get()), "the same loss is no news");
+    }
+}

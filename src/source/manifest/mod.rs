@@ -4,9 +4,9 @@
 //! a file, or in lists. Other kinds are ignored. A file that cannot be used leaves in force what it said before, and
 //! all other files are served; a value that cannot be used is left out, and the rest of its object is served.
 //!
-//! Where to start reading: [`folder`] is the pure core (texts in, differences out); [`objects`] reads the text of one
-//! file through [`yaml`] or [`json`] into a [`tree`] and from there with [`decode`]; [`disk`] and [`read`] know files;
-//! [`watch`] and [`follow`] know when to look.
+//! Where to start reading: `folder` is the pure core (texts in, differences out); `objects` reads the text of one
+//! file through `yaml` or `json` into a `tree` and from there with `decode`; `disk` and `read` know files;
+//! `watch` and `follow` know when to look.
 
 mod decode;
 mod defaults;

@@ -38,6 +38,8 @@ fn options(length: usize) -> Options {
         budget: budget,
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: length.saturating_add(SPARE) },
         duplicate_keys: DuplicateKeyPolicy::Error,
+        // YAML 1.2: only `true` and `false` are booleans; a port may be named `y`.
+        strict_booleans: true,
         // A float that nobody reads may be anything.
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         emit_comments: false,
