@@ -93,8 +93,8 @@ struct Check {
     serving: Arc<[Endpoint]>,
     /// Endpoints that there were.
     former: Arc<[Endpoint]>,
-    /// Of a node port: addresses of the node where a service has that very port for its own.
-    except: Arc<[IpAddr]>,
+    /// A service in force has the frontend.
+    owned: bool,
 }
 
 impl Check {
@@ -108,13 +108,17 @@ impl Check {
         if self.serving.is_empty() {
             translated && self.former.binary_search(answers).is_ok()
         } else {
-            self.serving.binary_search(answers).is_err()
+            !self.serves(answers)
         }
     }
 
-    /// Without effect: no entry is stale.
-    fn is_void(&self) -> bool {
-        self.serving.is_empty() && self.former.is_empty()
+    fn serves(&self, endpoint: &Endpoint) -> bool {
+        self.serving.binary_search(endpoint).is_ok()
+    }
+
+    /// Some entry could be stale. Without effect, a check still replaces older ones.
+    fn has_effect(&self) -> bool {
+        !self.serving.is_empty() || !self.former.is_empty()
     }
 
     /// What was to be deleted by this check and was not is to be deleted by the newer one.
@@ -123,7 +127,7 @@ impl Check {
         let former = sorted(all);
         self.former = if former.len() <= MAX_FORMER { former.into() } else { newer.former };
         self.serving = newer.serving;
-        self.except = newer.except;
+        self.owned = newer.owned;
     }
 }
 
@@ -145,7 +149,7 @@ impl Cleanup {
         in_force: impl IntoIterator<Item = &'a ServicePort>,
         scope: &Arc<NodePortScope>,
     ) -> Self {
-        let mut draft = Draft::default();
+        let mut draft = Draft::new(scope);
         for Move { before, after } in moves {
             let (before, after) = (before.as_deref().filter(is_udp), after.as_deref().filter(is_udp));
             if let (Some(before), Some(after)) = (before, after)
@@ -161,7 +165,7 @@ impl Cleanup {
                 draft.want(after, &Arc::default());
             }
         }
-        draft.finish(in_force, scope)
+        draft.finish(in_force)
     }
 
     /// The sweep at the start: everything that the service ports in force answer to. What there was before is not known,
@@ -170,31 +174,40 @@ impl Cleanup {
     /// Only for a complete picture: while endpoints are still being learned it would delete entries to those not yet
     /// known.
     pub fn of_all<'a>(in_force: impl IntoIterator<Item = &'a ServicePort> + Clone, scope: &Arc<NodePortScope>) -> Self {
-        let mut draft = Draft::default();
+        let mut draft = Draft::new(scope);
         for service in in_force.clone().into_iter().filter(is_udp) {
             draft.want(service, &Arc::default());
         }
-        draft.finish(in_force, scope)
+        draft.finish(in_force)
     }
 
-    /// Nothing is to be looked for.
+    /// No entry can be stale.
     pub fn is_empty(&self) -> bool {
-        self.checks.is_empty()
+        !self.checks.values().any(Check::has_effect)
     }
 
-    /// Number of frontends to check.
+    /// Number of frontends whose entries are to be looked at.
     pub fn len(&self) -> usize {
-        self.checks.len()
+        self.checks.values().filter(|check| check.has_effect()).count()
     }
 
-    /// The frontends to check of one family, in no order.
+    /// The frontends whose entries are to be looked at, of one family, in no order.
     pub(super) fn frontends(&self, family: Family) -> impl Iterator<Item = &Frontend> {
-        self.checks.keys().filter(move |frontend| frontend.family() == family)
+        let wanted = move |(frontend, check): &(&Frontend, &Check)| frontend.family() == family && check.has_effect();
+        self.checks.iter().filter(wanted).map(|(frontend, _)| frontend)
     }
 
     /// The entry is to be deleted.
     pub fn is_stale(&self, flow: &Flow) -> bool {
-        self.check_of(flow).is_some_and(|check| check.is_stale(flow))
+        match self.checks_of(flow) {
+            (None, None) => false,
+            (Some(check), None) | (None, Some(check)) => check.is_stale(flow),
+            // As in the rules, an address of its own goes before a port of all addresses.
+            (Some(own), Some(_)) if own.owned => own.is_stale(flow),
+            (Some(withdrawn), Some(node_port)) => {
+                node_port.is_stale(flow) || (withdrawn.is_stale(flow) && !node_port.serves(&flow.reply.source))
+            }
+        }
     }
 
     /// The part for one family.
@@ -204,26 +217,30 @@ impl Cleanup {
         self
     }
 
-    /// The entry's frontend is among those to check.
+    /// The entry's frontend is among those that this is about.
     pub fn covers(&self, flow: &Flow) -> bool {
-        self.check_of(flow).is_some()
+        self.checks_of(flow) != (None, None)
     }
 
-    fn check_of(&self, flow: &Flow) -> Option<&Check> {
+    /// The checks of the entry's destination as an address of its own and as a port of all addresses.
+    fn checks_of(&self, flow: &Flow) -> (Option<&Check>, Option<&Check>) {
         if !flow.is(Protocol::Udp) {
-            return None;
+            return (None, None);
         }
         let destination = flow.original.destination;
-        // As in the rules, an address of its own goes before a port of all addresses.
-        self.checks.get(&Frontend::Address(destination)).or_else(|| {
-            let node_port = self.checks.get(&Frontend::NodePort(flow.family, destination.port))?;
-            (self.scope.accepts(&destination.ip) && !node_port.except.contains(&destination.ip)).then_some(node_port)
-        })
+        let node_port = self
+            .checks
+            .get(&Frontend::NodePort(flow.family, destination.port))
+            .filter(|_| self.scope.accepts(&destination.ip));
+        (self.checks.get(&Frontend::Address(destination)), node_port)
     }
 
     /// Adds a newer request. Gives the number of frontends that were dropped to keep the memory bounded: only such as
     /// have no serving endpoints, and only after very many changes without a successful run.
     pub fn merge(&mut self, newer: Cleanup) -> usize {
+        if newer.checks.is_empty() {
+            return 0;
+        }
         self.scope = newer.scope;
         for (frontend, check) in newer.checks {
             self.checks.entry(frontend).or_default().replace_by(check);
@@ -232,82 +249,71 @@ impl Cleanup {
         if before > MAX_FRONTENDS {
             self.checks.retain(|_, check| !check.serving.is_empty());
         }
-        before - self.checks.len()
+        let dropped = before - self.checks.len();
+        if self.is_empty() {
+            self.checks.clear();
+        }
+        dropped
     }
 }
 
 /// A cleanup in the making: the frontends are known, who serves them is not yet.
-#[derive(Default)]
-struct Draft {
-    checks: HashMap<Frontend, DraftCheck>,
+struct Draft<'a> {
+    checks: HashMap<Frontend, Check>,
+    scope: &'a Arc<NodePortScope>,
 }
 
-#[derive(Default)]
-struct DraftCheck {
-    /// `None`: no service answers to it.
-    serving: Option<Arc<[Endpoint]>>,
-    former: Arc<[Endpoint]>,
-    except: Vec<IpAddr>,
-}
+impl<'a> Draft<'a> {
+    fn new(scope: &'a Arc<NodePortScope>) -> Self {
+        Draft { checks: HashMap::new(), scope }
+    }
 
-impl Draft {
     /// Takes the frontends of a service port in.
     fn want(&mut self, service: &ServicePort, former: &Arc<[Endpoint]>) {
         for frontend in Frontend::of(service) {
             let check = self.checks.entry(frontend).or_default();
             check.former = union(&check.former, former);
+            if let Some(node_port) = self.node_port_at(frontend) {
+                self.checks.entry(node_port).or_default();
+            }
+        }
+    }
+
+    /// The node port that an address and port may be taken for, too.
+    fn node_port_at(&self, frontend: Frontend) -> Option<Frontend> {
+        match frontend {
+            Frontend::Address(Endpoint { ip, port }) if self.scope.accepts(&ip) => {
+                Some(Frontend::NodePort(Family::of(&ip), port))
+            }
+            _ => None,
         }
     }
 
     /// Finds out who serves the frontends now.
-    fn finish<'a>(
-        mut self,
-        in_force: impl IntoIterator<Item = &'a ServicePort>,
-        scope: &Arc<NodePortScope>,
-    ) -> Cleanup {
+    fn finish<'b>(mut self, in_force: impl IntoIterator<Item = &'b ServicePort>) -> Cleanup {
         if self.checks.is_empty() {
             return Cleanup::default();
         }
-        let mut node_ports = HashMap::new();
         for service in in_force.into_iter().filter(is_udp) {
-            self.see(service, &mut node_ports);
+            self.see(service);
         }
-        let mut checks = HashMap::with_capacity(self.checks.len());
-        for (frontend, draft) in self.checks {
-            let serving = draft.serving.or_else(|| match frontend {
-                // No service has the address for its own, but it may be one of the node's, with a node port.
-                Frontend::Address(address) if scope.accepts(&address.ip) => {
-                    node_ports.get(&(Family::of(&address.ip), address.port)).cloned()
-                }
-                _ => None,
-            });
-            let check =
-                Check { serving: serving.unwrap_or_default(), former: draft.former, except: draft.except.into() };
-            if !check.is_void() {
-                checks.insert(frontend, check);
-            }
-        }
-        Cleanup { checks, scope: scope.clone() }
+        Cleanup { checks: self.checks, scope: self.scope.clone() }
     }
 
     /// Notes what a service port in force means for the frontends that are wanted.
-    fn see(&mut self, service: &ServicePort, node_ports: &mut HashMap<(Family, u16), Arc<[Endpoint]>>) {
+    fn see(&mut self, service: &ServicePort) {
         let serving: Arc<[Endpoint]> = sorted(serving(service)).into();
         for frontend in Frontend::of(service) {
+            // Where it has a node port's number at a node's address, entries of the node port may be left there.
+            let node_port = self.node_port_at(frontend).and_then(|node_port| self.checks.get(&node_port));
+            if let Some(former) = node_port.map(|node_port| node_port.former.clone()) {
+                let check = self.checks.entry(frontend).or_default();
+                check.former = union(&check.former, &former);
+            }
             if let Some(check) = self.checks.get_mut(&frontend) {
                 // Two services can claim one address; flows to the endpoints of either are left alone.
-                check.serving = Some(check.serving.as_ref().map_or(serving.clone(), |other| union(other, &serving)));
-            }
-            match frontend {
-                Frontend::Address(address) => {
-                    let port_of_all = Frontend::NodePort(service.family(), address.port);
-                    if let Some(check) = self.checks.get_mut(&port_of_all) {
-                        check.except.push(address.ip);
-                    }
-                }
-                Frontend::NodePort(family, port) => {
-                    node_ports.insert((family, port), serving.clone());
-                }
+                check.serving = union(&check.serving, &serving);
+                check.owned = true;
             }
         }
     }

@@ -118,7 +118,7 @@ impl FlowTable for Conntrack {
         let mut stale = Vec::with_capacity(CHUNK);
         let mut failure = None;
         let ending = lister.dump(filter, &mut |flow| {
-            if purged.seen % CLOCK_EVERY == 0 && Instant::now() >= deadline {
+            if purged.seen.is_multiple_of(CLOCK_EVERY) && Instant::now() >= deadline {
                 failure = Some(ConntrackError::Deadline { seen: purged.seen });
                 return ControlFlow::Break(());
             }

@@ -86,9 +86,6 @@ impl Worker {
 
     /// Requests a cleanup, after the rules that it is about came into force. Never blocks for long.
     pub fn submit(&self, cleanup: Cleanup) {
-        if cleanup.is_empty() {
-            return;
-        }
         let dropped = self.shared.queue().pending.merge(cleanup);
         if dropped > 0 {
             tracing::warn!(
@@ -172,10 +169,7 @@ impl Shared {
     /// Puts back what was not done, as older than what waits.
     fn put_back(&self, mut cleanup: Cleanup) {
         let mut queue = self.queue();
-        let newer = std::mem::take(&mut queue.pending);
-        if !newer.is_empty() {
-            cleanup.merge(newer);
-        }
+        cleanup.merge(std::mem::take(&mut queue.pending));
         queue.pending = cleanup;
     }
 
@@ -255,7 +249,7 @@ where
                 superseded = true;
                 Judgement::Keep
             } else {
-                tracing::debug!(%flow, "stale");
+                tracing::trace!(%flow, "stale");
                 Judgement::Delete
             }
         };

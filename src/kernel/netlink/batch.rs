@@ -77,7 +77,7 @@ impl Batch {
     }
 
     /// The bytes to send.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.buffer
     }
 
