@@ -171,7 +171,7 @@ impl Lab {
             Ok(())
         })?;
         for host in members {
-            configure(host, async |links| add_addresses(links, links.index(UPLINK)?, host, &LAN).await)?;
+            configure(host, async |links| add_addresses(links, links.set_up(UPLINK).await?, host, &LAN).await)?;
         }
         self.route_lan(config, families)?;
         if config.route_localnet {
@@ -243,7 +243,7 @@ fn create(name: &str, addresses: PerFamily<Option<IpAddr>>) -> Result<Host, LabE
     for (path, value) in sysctls(&host) {
         host.set_sysctl(&path, value)?;
     }
-    configure(&host, async |links| links.set_up(links.index("lo")?).await)?;
+    configure(&host, async |links| links.set_up("lo").await)?;
     Ok(host)
 }
 
@@ -299,7 +299,7 @@ fn wire_routed(node: &Host, pods: &[Host], gateway: &[IpAddr]) -> Result<(), Lab
     })?;
     for pod in pods {
         configure(pod, async |links| {
-            let link = links.index(UPLINK)?;
+            let link = links.set_up(UPLINK).await?;
             for address in pod.addresses() {
                 let family = Family::of(&address);
                 links.add_address(link, host_net(address)).await?;
@@ -328,7 +328,7 @@ fn wire_bridge(node: &Host, pods: &[Host], gateway: &[IpAddr], nets: &Nets) -> R
     })?;
     for pod in pods {
         configure(pod, async |links| {
-            let link = links.index(UPLINK)?;
+            let link = links.set_up(UPLINK).await?;
             add_addresses(links, link, pod, nets).await?;
             for gateway in gateway {
                 links.add_route(default_route(Family::of(gateway)), Via::Gateway(*gateway)).await?;
