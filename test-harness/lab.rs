@@ -1,9 +1,19 @@
 //! The lab itself: who reaches whom, what the outcomes of a probe mean, and that nothing is left behind.
 
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use weir::lab::{EchoServer, Failure, Flow, Host, Lab, LabConfig, PodNetwork, Probe, connect, rerun, sctp_available};
+use nix::sys::signal::Signal;
+use weir::lab::{
+    EchoServer, Failure, Flow, Host, HostChild, Lab, LabConfig, PodNetwork, Probe, connect, rerun, sctp_available,
+};
 use weir::net::{Family, Protocol};
 
 const PORT: u16 = 8080;
@@ -16,13 +26,14 @@ fn build(config: &LabConfig) -> Lab {
 }
 
 fn protocols() -> Vec<Protocol> {
-    let mut list = vec![Protocol::Tcp, Protocol::Udp];
-    if sctp_available() {
-        list.push(Protocol::Sctp);
-    } else {
-        println!("SKIPPED: the kernel has no SCTP");
-    }
-    list
+    static SCTP: LazyLock<bool> = LazyLock::new(|| {
+        let available = sctp_available();
+        if !available {
+            println!("SKIPPED: the kernel has no SCTP");
+        }
+        available
+    });
+    Protocol::ALL.into_iter().filter(|protocol| *protocol != Protocol::Sctp || *SCTP).collect()
 }
 
 fn serve(hosts: &[&Host]) -> Vec<EchoServer> {
@@ -121,13 +132,8 @@ fn reject_drop_and_closed_ports_are_told_apart() {
         for host in [lab.client(), lab.node(), &lab.pods()[0]] {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 let ask = |port| Probe::new(protocol, to(port)).timeout(weir::lab::DROP_TIMEOUT).run(host);
-                let dropped = if host.name() == "node" && protocol == Protocol::Udp {
-                    Failure::Forbidden
-                } else {
-                    Failure::TimedOut
-                };
                 assert_eq!(ask(81), Err(Failure::Refused), "{} {protocol} {family}", host.name());
-                assert_eq!(ask(82), Err(dropped), "{} {protocol} {family}", host.name());
+                assert_eq!(ask(82), Err(Failure::TimedOut), "{} {protocol} {family}", host.name());
                 let closed = connect(host, at(lab.node(), family), protocol, None);
                 assert_eq!(closed, Err(Failure::Refused), "{} {protocol} {family}", host.name());
             }
@@ -234,7 +240,8 @@ fn localhost_is_routed_if_wanted() {
         let dnat = format!("-t nat -A OUTPUT -d 127.0.0.1 -p tcp --dport 30000 -j DNAT --to-destination {pod}");
         rule(lab.node(), Family::V4, &dnat);
         rule(lab.node(), Family::V4, "-t nat -A POSTROUTING -s 127.0.0.0/8 ! -o lo -j MASQUERADE");
-        let outcome = Probe::tcp("127.0.0.1:30000".parse().unwrap()).timeout(weir::lab::DROP_TIMEOUT).run(lab.node());
+        let outcome = connect(lab.node(), "127.0.0.1:30000".parse().unwrap(), Protocol::Tcp, None);
+        println!("{outcome:?}");
         assert_eq!(outcome.is_ok(), route_localnet, "{outcome:?}");
     }
 }
@@ -272,4 +279,135 @@ fn the_oracle_knows_the_nodes_addresses() {
         }
     }
     assert!(!host.is_local(&"192.168.99.20".parse().unwrap()));
+}
+
+/// A program that lasts, under a name that nobody else has.
+fn sleeper(host: &Host) -> HostChild {
+    let mut command = Command::new("sleep");
+    command.arg(SLEEP);
+    host.spawn(command).unwrap()
+}
+
+const SLEEP: &str = "98765.4";
+
+fn is_sleeping(pid: u32) -> bool {
+    // The command line of a zombie is empty.
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|text| text.contains(SLEEP))
+}
+
+fn soon(condition: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        if condition() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+/// Threads of any process, and our own file descriptors, that are in or refer to the namespace.
+fn holders(namespace: &File) -> Vec<String> {
+    let name = format!("net:[{}]", namespace.metadata().unwrap().ino());
+    let list = |folder: &str| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let tasks = list("/proc").flat_map(|process| list(&process.join("task").to_string_lossy()).collect::<Vec<_>>());
+    tasks
+        .map(|task| task.join("ns/net"))
+        .chain(list("/proc/self/fd"))
+        .filter(|path| fs::read_link(path).is_ok_and(|target| target.to_string_lossy() == name))
+        .map(|path| path.display().to_string())
+        .collect()
+}
+
+#[test]
+fn nothing_is_left_when_the_lab_is_dropped() {
+    if !rerun::allowed().unwrap() {
+        return;
+    }
+    let lab = build(&LabConfig::default());
+    let servers = serve(&lab.pods().iter().collect::<Vec<_>>());
+    let flow = Flow::open(lab.client(), &Probe::tcp(at(&lab.pods()[0], Family::V4))).unwrap();
+    let children: Vec<HostChild> = lab.hosts().map(sleeper).collect();
+    let pids: Vec<u32> = children.iter().map(|child| child.id()).collect();
+    assert!(pids.iter().all(|pid| soon(|| is_sleeping(*pid))));
+    // Held open, so that no other test's namespace gets the same number.
+    let namespaces: Vec<File> = lab.hosts().map(|host| host.namespace().try_clone().unwrap()).collect();
+    assert!(namespaces.iter().all(|namespace| holders(namespace).len() >= 4), "fds, thread, child");
+    drop((servers, flow));
+    drop(lab);
+    // The programs are not killed by their handles, but with the thread of their host.
+    assert!(pids.iter().all(|pid| soon(|| !is_sleeping(*pid))));
+    drop(children);
+    for namespace in &namespaces {
+        assert_eq!(holders(namespace).len(), 1, "{:?}", holders(namespace));
+    }
+}
+
+#[test]
+fn a_program_ends_with_its_handle() {
+    if !rerun::allowed().unwrap() {
+        return;
+    }
+    let lab = build(&LabConfig { pods: 0, node2_pods: 0, ..LabConfig::default() });
+    let child = sleeper(lab.node());
+    let pid = child.id();
+    assert!(soon(|| is_sleeping(pid)));
+    drop(child);
+    assert!(!is_sleeping(pid));
+    let mut signalled = sleeper(lab.node());
+    signalled.signal(Signal::SIGTERM).unwrap();
+    assert_eq!(signalled.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
+    assert!(signalled.signal(Signal::SIGTERM).is_err());
+}
+
+/// Set for the copy of this test that is killed.
+const VICTIM: &str = "WEIR_LAB_VICTIM";
+
+#[test]
+fn nothing_is_left_when_the_process_is_killed() {
+    if !rerun::allowed().unwrap() {
+        return;
+    }
+    if std::env::var_os(VICTIM).is_some() {
+        let lab = build(&LabConfig { pods: 1, node2_pods: 0, ..LabConfig::default() });
+        let child = sleeper(lab.node());
+        println!("\npid {}", child.id());
+        thread::sleep(Duration::from_secs(60));
+        unreachable!("the test kills this process");
+    }
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "nothing_is_left_when_the_process_is_killed", "--nocapture"])
+        .env(VICTIM, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let pid = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("pid ")?.parse().ok());
+    let pid: u32 = pid.expect("the victim tells the pid of its child");
+    assert!(soon(|| is_sleeping(pid)));
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    assert!(soon(|| !is_sleeping(pid)));
+}
+
+#[test]
+fn commands_report_what_they_said() {
+    if !rerun::allowed().unwrap() {
+        return;
+    }
+    let lab = build(&LabConfig { pods: 0, node2_pods: 0, ..LabConfig::default() });
+    assert_eq!(lab.node().check("cat", &[], "in and out").unwrap(), "in and out");
+    let large = "x".repeat(1 << 20);
+    assert_eq!(lab.node().check("cat", &[], &large).unwrap(), large, "more than a pipe holds");
+    let failure = lab.node().check("sh", &["-c", "echo why >&2; exit 3"], "").unwrap_err().to_string();
+    assert!(failure.contains("node: sh -c") && failure.contains('3') && failure.ends_with("why"), "{failure}");
+    assert!(lab.node().check("no-such-program", &[], "").is_err());
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo out; exit 4"]);
+    let output = lab.node().output(command).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(4), b"out\n".as_slice()));
+    // It runs on the host: a rule made there is seen there, and nowhere else.
+    rule(lab.node(), Family::V4, "-N ONLY-HERE");
+    assert!(lab.node().check("iptables-save", &[], "").unwrap().contains("ONLY-HERE"));
+    assert!(!lab.client().check("iptables-save", &[], "").unwrap().contains("ONLY-HERE"));
 }

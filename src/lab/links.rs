@@ -57,8 +57,10 @@ impl Links<'_> {
     }
 
     /// Makes a pair of links: `name` here, `peer` on the other host. Returns the index of the one here.
+    ///
+    /// The one here is up; the peer cannot be before the pair is whole, so the other host sets it up.
     pub(super) async fn add_veth(&self, name: &str, peer: &str, other: &Host) -> Result<u32, LabError> {
-        let mut far = LinkUnspec::new_with_name(peer).up().build();
+        let mut far = LinkUnspec::new_with_name(peer).build();
         far.attributes.push(LinkAttribute::NetNsFd(other.namespace().as_raw_fd()));
         let pair = LinkVeth::new(name, peer).set_info_data(InfoData::Veth(InfoVeth::Peer(far))).up().build();
         let action = || format!("add the link {name}, with {peer} on {}", other.name());
@@ -92,10 +94,13 @@ impl Links<'_> {
         Ok(())
     }
 
-    pub(super) async fn set_up(&self, link: u32) -> Result<(), LabError> {
-        let message = LinkUnspec::new_with_index(link).up().build();
+    /// Sets a link up, and returns its index.
+    pub(super) async fn set_up(&self, link: &str) -> Result<u32, LabError> {
+        let index = self.index(link)?;
+        let message = LinkUnspec::new_with_index(index).up().build();
         let set = self.handle.link().set(message).execute().await;
-        set.map_err(|e| self.refused(format!("set link {link} up"), e))
+        set.map_err(|e| self.refused(format!("set {link} up"), e))?;
+        Ok(index)
     }
 
     /// Adds an address, without waiting whether another host has it.

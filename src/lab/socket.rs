@@ -79,6 +79,11 @@ pub(super) fn connect_stream(
 
 fn await_connection(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
     let milliseconds = PollTimeout::try_from(timeout).map_err(io::Error::other)?;
+    // In the lab an ICMP error can arrive while the SYN is still being sent. The kernel then keeps it as a soft error,
+    // which wakes no one: without this look, the refusal would come with the next SYN, a second later.
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
     let mut waiting = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
     loop {
         match poll(&mut waiting, milliseconds) {
@@ -96,4 +101,16 @@ pub(super) fn datagram(address: SocketAddr) -> io::Result<UdpSocket> {
     let fd = create(&address, Protocol::Udp)?;
     bind(&fd, address)?;
     Ok(UdpSocket::from(fd))
+}
+
+/// A datagram socket that is connected, and is told of every ICMP error. (By default that is only *port unreachable*.)
+pub(super) fn connect_datagram(from: SocketAddr, to: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = datagram(from)?;
+    if from.is_ipv4() {
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+    }
+    socket.connect(to)?;
+    Ok(socket)
 }

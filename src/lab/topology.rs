@@ -1,8 +1,10 @@
 //! The lab as a whole: who is there and how they are connected.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
@@ -10,7 +12,7 @@ use super::address::{
     LAN, NODE_PODS, NODE2_PODS, Nets, default_route, default_service_networks, host_net, numbered, with_length,
 };
 use super::links::{Links, Via, configure};
-use super::{Host, LabError};
+use super::{Failure, Host, LabError, Probe};
 use crate::model::oracle;
 use crate::net::{Family, PerFamily};
 
@@ -74,6 +76,12 @@ const UPLINK: &str = "eth0";
 
 /// Who is on the lan, with the number of its address.
 const ON_LAN: [(&str, u128); 5] = [("gateway", 1), ("node", 10), ("node2", 20), ("client", 100), ("blocked", 200)];
+
+/// No one listens here.
+const CLOSED_PORT: u16 = 9;
+/// How long a link may take to come up, and how long to wait for one packet.
+const READY: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(20);
 
 /// Number of the node in the network of its pods; the pods come after it.
 const POD_GATEWAY: u128 = 1;
@@ -171,7 +179,7 @@ impl Lab {
             Ok(())
         })?;
         for host in members {
-            configure(host, async |links| add_addresses(links, links.index(UPLINK)?, host, &LAN).await)?;
+            configure(host, async |links| add_addresses(links, links.set_up(UPLINK).await?, host, &LAN).await)?;
         }
         self.route_lan(config, families)?;
         if config.route_localnet {
@@ -185,8 +193,12 @@ impl Lab {
                 PodNetwork::Routed => wire_routed(node, pods, &gateway)?,
                 PodNetwork::Bridge => wire_bridge(node, pods, &gateway, nets)?,
             }
+            for pod in pods {
+                wait_until_ready(pod, &gateway)?;
+            }
         }
-        Ok(())
+        let gateway: Vec<IpAddr> = self.gateway.addresses().collect();
+        members.into_iter().try_for_each(|host| wait_until_ready(host, &gateway))
     }
 
     /// Routes on the lan: pods by way of their node, services by way of `node`, all else by way of the gateway.
@@ -212,6 +224,22 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// Waits until packets pass between a host and its gateway. A new link loses them until a work queue of the kernel has
+/// seen that its other end is up, and nothing tells when that is.
+fn wait_until_ready(host: &Host, gateway: &[IpAddr]) -> Result<(), LabError> {
+    let patience = Instant::now() + READY;
+    for address in gateway {
+        let probe = Probe::tcp(SocketAddr::new(*address, CLOSED_PORT)).timeout(RETRY);
+        while probe.run(host) != Err(Failure::Refused) {
+            if Instant::now() > patience {
+                let late = io::Error::from(io::ErrorKind::TimedOut);
+                return Err(LabError::io(host.name(), format!("reach its gateway {address}"))(late));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Families that the kernel has.
@@ -243,7 +271,7 @@ fn create(name: &str, addresses: PerFamily<Option<IpAddr>>) -> Result<Host, LabE
     for (path, value) in sysctls(&host) {
         host.set_sysctl(&path, value)?;
     }
-    configure(&host, async |links| links.set_up(links.index("lo")?).await)?;
+    configure(&host, async |links| links.set_up("lo").await)?;
     Ok(host)
 }
 
@@ -299,7 +327,7 @@ fn wire_routed(node: &Host, pods: &[Host], gateway: &[IpAddr]) -> Result<(), Lab
     })?;
     for pod in pods {
         configure(pod, async |links| {
-            let link = links.index(UPLINK)?;
+            let link = links.set_up(UPLINK).await?;
             for address in pod.addresses() {
                 let family = Family::of(&address);
                 links.add_address(link, host_net(address)).await?;
@@ -328,7 +356,7 @@ fn wire_bridge(node: &Host, pods: &[Host], gateway: &[IpAddr], nets: &Nets) -> R
     })?;
     for pod in pods {
         configure(pod, async |links| {
-            let link = links.index(UPLINK)?;
+            let link = links.set_up(UPLINK).await?;
             add_addresses(links, link, pod, nets).await?;
             for gateway in gateway {
                 links.add_route(default_route(Family::of(gateway)), Via::Gateway(*gateway)).await?;

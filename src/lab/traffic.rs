@@ -38,9 +38,6 @@ pub enum Failure {
     /// Host or network unreachable: in the lab, no rule has touched the packet and the gateway has sent it back.
     #[error("host or network unreachable")]
     Unreachable,
-    /// A DROP rule that a datagram met while it was sent, on the host that made it.
-    #[error("the kernel refused to send")]
-    Forbidden,
     /// The connection was there and is no more.
     #[error("the connection was closed or reset")]
     Closed,
@@ -57,7 +54,6 @@ impl From<io::Error> for Failure {
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Failure::TimedOut,
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Failure::Unreachable,
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Failure::Closed,
-            _ if error.raw_os_error() == Some(Errno::EPERM as i32) => Failure::Forbidden,
             _ => Failure::Other(error.to_string()),
         }
     }
@@ -174,7 +170,11 @@ impl Flow {
     fn send(&mut self, question: &[u8]) -> io::Result<()> {
         match &mut self.socket {
             Socket::Stream(stream) => stream.get_mut().write_all(question),
-            Socket::Datagram(socket) => socket.send(question).map(drop),
+            Socket::Datagram(socket) => match socket.send(question) {
+                // A rule for locally made packets refused it. If that was a REJECT, a message follows.
+                Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => Ok(()),
+                result => result.map(drop),
+            },
         }
     }
 
@@ -201,8 +201,8 @@ fn open(probe: &Probe) -> io::Result<Socket> {
         let stream = socket::connect_stream(probe.to, probe.protocol, probe.from, probe.timeout)?;
         return Ok(Socket::Stream(BufReader::new(stream)));
     }
-    let socket = socket::datagram(probe.from.unwrap_or_else(|| SocketAddr::new(any_address(&probe.to), 0)))?;
-    socket.connect(probe.to)?;
+    let from = probe.from.unwrap_or_else(|| SocketAddr::new(any_address(&probe.to), 0));
+    let socket = socket::connect_datagram(from, probe.to)?;
     socket.set_read_timeout(Some(probe.timeout))?;
     Ok(Socket::Datagram(socket))
 }
@@ -234,7 +234,6 @@ mod tests {
         assert_eq!(of(Errno::EAGAIN), Failure::TimedOut, "a read that timed out");
         assert_eq!(of(Errno::EHOSTUNREACH), Failure::Unreachable);
         assert_eq!(of(Errno::ENETUNREACH), Failure::Unreachable);
-        assert_eq!(of(Errno::EPERM), Failure::Forbidden);
         assert_eq!(of(Errno::ECONNRESET), Failure::Closed);
         assert!(matches!(of(Errno::EADDRNOTAVAIL), Failure::Other(_)));
     }
