@@ -1,1 +1,8 @@
-//! To come.
+//! A kernel in memory.
+
+mod faults;
+mod kernel;
+mod table;
+
+pub use faults::Faults;
+pub use kernel::SimKernel;

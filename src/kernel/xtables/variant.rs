@@ -66,13 +66,13 @@ impl fmt::Display for Version {
 /// Reads `iptables v1.8.9 (nf_tables)`. Before 1.8 there was no variant in the text: those are legacy.
 pub fn parse_version(text: &str) -> Option<(Version, Variant)> {
     let mut words = text.lines().next()?.split_whitespace();
-    let number = words.find_map(|word| word.strip_prefix('v').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())))?;
+    let number =
+        words.find_map(|word| word.strip_prefix('v').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())))?;
     let mut parts = number.splitn(3, '.').map(|part| {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
         part.get(..end)?.parse().ok()
     });
-    let version =
-        Version { major: parts.next()??, minor: parts.next()??, patch: parts.next().unwrap_or(Some(0))? };
+    let version = Version { major: parts.next()??, minor: parts.next()??, patch: parts.next().unwrap_or(Some(0))? };
     let variant = match words.next() {
         Some("(nf_tables)") => Variant::Nft,
         Some("(legacy)") | None => Variant::Legacy,

@@ -105,9 +105,10 @@ mod tests {
 
     #[test]
     fn callees_come_first_and_the_rest_stays() {
-        assert_eq!(sort(&[("a", &["c", "b", "elsewhere"]), ("b", &[]), ("c", &["b"]), ("d", &[])]).unwrap(), [
-            "b", "c", "a", "d"
-        ]);
+        assert_eq!(
+            sort(&[("a", &["c", "b", "elsewhere"]), ("b", &[]), ("c", &["b"]), ("d", &[])]).unwrap(),
+            ["b", "c", "a", "d"]
+        );
     }
 
     #[test]

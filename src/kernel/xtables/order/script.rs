@@ -72,8 +72,9 @@ impl<'a> Line<'a> {
     /// The rule that the line adds.
     pub fn added(&self) -> Option<&'a Rule> {
         match *self {
-            Line::Append(_, rule)
-            | Line::Builtin(BuiltinChange::Insert(_, rule) | BuiltinChange::Append(_, rule)) => Some(rule),
+            Line::Append(_, rule) | Line::Builtin(BuiltinChange::Insert(_, rule) | BuiltinChange::Append(_, rule)) => {
+                Some(rule)
+            }
             _ => None,
         }
     }

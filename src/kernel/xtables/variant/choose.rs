@@ -66,7 +66,8 @@ pub struct Choice {
 pub fn choose(evidence: &Evidence) -> Option<Choice> {
     let installed = |variant: &Variant| evidence.of(*variant).installed;
     let choice = |variant, reason| Some(Choice { variant, reason });
-    if let Some(variant) = [Variant::Nft, Variant::Legacy].into_iter().find(|v| installed(v) && evidence.of(*v).kubelet) {
+    if let Some(variant) = [Variant::Nft, Variant::Legacy].into_iter().find(|v| installed(v) && evidence.of(*v).kubelet)
+    {
         return choice(variant, Reason::Kubelet);
     }
     let (nft, legacy) = (evidence.nft.rules, evidence.legacy.rules);

@@ -29,8 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// See [`VariantError`]. A family that cannot be served is not an error but stands in [`Tools::binaries`].
 pub fn detect(forced: Option<Variant>) -> Result<Tools, VariantError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> =
-        std::env::split_paths(&path).chain(EXTRA_FOLDERS.iter().map(PathBuf::from)).collect();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(EXTRA_FOLDERS.iter().map(PathBuf::from)).collect();
     Host { folders, proc: PathBuf::from("/proc") }.detect(forced)
 }
 
@@ -73,11 +72,7 @@ impl Host {
         Ok(Tools { variant: choice.variant, version, reason: choice.reason, binaries })
     }
 
-    fn choose(
-        &self,
-        installed: &BTreeMap<Variant, Installed>,
-        plain: Option<Variant>,
-    ) -> Result<Choice, VariantError> {
+    fn choose(&self, installed: &BTreeMap<Variant, Installed>, plain: Option<Variant>) -> Result<Choice, VariantError> {
         // With one variant there is nothing to weigh, and looking at the tables is not free.
         let look = installed.len() > 1;
         let found = |variant| match installed.get(&variant) {
