@@ -6,3 +6,6 @@ mod table;
 
 pub use faults::Faults;
 pub use kernel::SimKernel;
+
+#[cfg(test)]
+mod tests;
