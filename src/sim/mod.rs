@@ -1,4 +1,19 @@
 //! A kernel in memory, the packet tracer, and the scenarios that all judges share.
+//!
+//! | | |
+//! |---|---|
+//! | [`SimKernel`] | interprets the very restore input that a driver would send, with faults to inject |
+//! | [`trace`] | follows a packet through typed rules |
+//! | [`scenario`] | input, packets and what must become of them: `rules/scenarios` |
 
+mod faults;
+mod kernel;
 pub mod scenario;
+mod table;
 pub mod trace;
+
+pub use faults::Faults;
+pub use kernel::SimKernel;
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ pub(super) const fn full_mask(family: Family) -> &'static str {
 }
 
 /// The probability of 1 in the kernel's units: 2^31.
-pub(super) const ONE: u32 = 1 << 31;
+pub const ONE: u32 = 1 << 31;
 
 /// The longest comment in bytes (`XT_MAX_COMMENT_LEN` of uapi `linux/netfilter/xt_comment.h` less the NUL).
 const MAX_COMMENT: usize = 255;

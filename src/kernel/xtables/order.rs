@@ -23,7 +23,9 @@ use std::collections::HashSet;
 
 use super::encode::unwritable;
 use super::ownership::is_owned;
-use super::{BuiltinChange, ChainChange, ChainKey, ChainName, Changes, ObservedRule, Rule, Table};
+use super::{
+    ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, ChainKey, ChainName, Changes, ObservedRule, Rule, Table,
+};
 use crate::kernel::xtables::variant::Variant;
 use crate::net::Family;
 use graph::{callee, leaves_first};
@@ -52,6 +54,13 @@ impl OrderError {
             OrderError::Loop(chain) | OrderError::NotOurs(chain) => chain,
             OrderError::JumpToDeleted { chain, .. } | OrderError::Unwritable { chain, .. } => chain,
         }
+    }
+}
+
+/// Trying it again gives the same answer.
+impl From<OrderError> for ApplyError {
+    fn from(error: OrderError) -> Self {
+        ApplyError { kind: ApplyErrorKind::Refused, message: error.to_string(), chain: Some(error.chain().clone()) }
     }
 }
 

@@ -15,7 +15,8 @@ use super::process::{Input, RunError, run};
 use super::variant::{Binaries, Tools, Variant};
 use super::{ApplyError, ApplyErrorKind, Changes, ObserveError, ObservedChain, Table, Xtables};
 use crate::net::Family;
-use failure::{explain, remedy};
+pub(crate) use failure::explain;
+use failure::remedy;
 
 /// How long iptables-legacy waits for the lock that all its users share, in seconds (contract 3.10).
 const LOCK_WAIT: &str = "5";
@@ -94,11 +95,7 @@ impl Xtables for RestoreDriver {
     }
 
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError> {
-        let scripts = scripts(changes, self.tools.variant).map_err(|error| ApplyError {
-            kind: ApplyErrorKind::Refused,
-            message: error.to_string(),
-            chain: Some(error.chain().clone()),
-        })?;
+        let scripts = scripts(changes, self.tools.variant)?;
         // One family's trouble is not the other's: both are tried, and the first error is told.
         let mut outcome = Ok(());
         for script in &scripts {

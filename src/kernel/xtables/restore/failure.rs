@@ -7,7 +7,7 @@ use nix::sys::stat::{major, minor};
 
 use super::saying;
 use crate::kernel::xtables::order::{Line, Script};
-use crate::kernel::xtables::{ApplyError, ApplyErrorKind, ChainKey, ChainName, Table, Target};
+use crate::kernel::xtables::{ApplyError, ApplyErrorKind, BuiltinChange, ChainKey, Table, Target};
 
 /// The lock of iptables-legacy.
 const LOCK_FILE: &str = "/run/xtables.lock";
@@ -16,13 +16,11 @@ const LOCK_FILE: &str = "/run/xtables.lock";
 const LOCKED: [&str; 2] = ["holding the xtables lock", "Can't lock"];
 
 /// Races and shortages that pass.
-const PASSING: [&str; 5] = [
+const PASSING: [&str; 4] = [
     "Resource temporarily unavailable",
     "Interrupted system call",
     "Cannot allocate memory",
     "No buffer space available",
-    // From `-N` for a chain that was absent when we looked: somebody else has just made it.
-    "Chain already exists",
 ];
 
 /// Nothing can be applied as things are.
@@ -38,7 +36,7 @@ const UNAVAILABLE: [&str; 8] = [
 ];
 
 /// The error of a restore that ended with `code` after saying `stderr`.
-pub(super) fn explain(script: &Script, program: &str, code: Option<i32>, stderr: &str) -> ApplyError {
+pub(crate) fn explain(script: &Script, program: &str, code: Option<i32>, stderr: &str) -> ApplyError {
     let says = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
     if says(&LOCKED) {
         let holder = lock_holder().map_or_else(String::new, |pid| format!(" (process {pid} holds it)"));
@@ -53,16 +51,15 @@ pub(super) fn explain(script: &Script, program: &str, code: Option<i32>, stderr:
         ApplyErrorKind::Refused
     };
     let message = saying(program, code, stderr);
-    if kind != ApplyErrorKind::Refused {
-        return ApplyError { kind, message, chain: None };
-    }
-    match culprit(script, stderr) {
-        None => ApplyError { kind, message, chain: None },
-        Some((chain, line)) => {
-            let message = format!("{message} [chain {chain}: {}]", line.trim_end());
-            ApplyError { kind, message, chain: Some(chain) }
-        }
-    }
+    let culprit = if kind == ApplyErrorKind::Refused { culprit(script, stderr) } else { None };
+    let Some((table, line)) = culprit else { return ApplyError { kind, message, chain: None } };
+    let mut text = String::new();
+    line.push(&mut text, script.family);
+    let chain = line.chain().map(|name| ChainKey { family: script.family, table, name: name.clone() });
+    // A chain that has just been made, or a rule that has just gone: somebody else was here since we looked.
+    let raced = matches!(line, Line::Builtin(BuiltinChange::CreateChain(_) | BuiltinChange::Delete(..)));
+    let kind = if raced { ApplyErrorKind::Busy } else { kind };
+    ApplyError { kind, message: format!("{message} [{table}: {}]", text.trim_end()), chain }
 }
 
 /// What of the text is worth telling, in one line.
@@ -84,30 +81,24 @@ pub(super) fn remedy(stderr: &str) -> &'static str {
     }
 }
 
-/// The chain at fault and the text of its line.
-fn culprit(script: &Script, stderr: &str) -> Option<(ChainKey, String)> {
+/// The line at fault, unless it is a COMMIT that says nothing more.
+fn culprit<'a>(script: &Script<'a>, stderr: &str) -> Option<(Table, Line<'a>)> {
     let number = line_number(stderr)?;
     let (table, line) = script.lines().nth(number.checked_sub(1)?)?;
-    if line != Line::Commit {
-        return found(script, table, line);
+    match line {
+        Line::Table(_) => None,
+        Line::Commit => {
+            // The kernel refused the table as a whole. Only iptables-nft sometimes says more.
+            let missing = stderr.split_once("Chain '")?.1.split_once("' does not exist")?.0;
+            script.lines().find(|(of, line)| *of == table && jumps_to(line, missing))
+        }
+        line => Some((table, line)),
     }
-    // The kernel refused the table as a whole. Only iptables-nft sometimes says more.
-    let missing = stderr.split_once("Chain '")?.1.split_once("' does not exist")?.0;
-    let mut lines = script.lines().filter(|(of, _)| *of == table);
-    let (_, line) = lines.find(|(_, line)| jumps_to(line, missing))?;
-    found(script, table, line)
 }
 
 fn jumps_to(line: &Line, name: &str) -> bool {
     let target = line.added().and_then(|rule| rule.target.as_ref());
     matches!(target, Some(Target::Jump(chain) | Target::Goto(chain)) if chain.as_str() == name)
-}
-
-fn found(script: &Script, table: Table, line: Line) -> Option<(ChainKey, String)> {
-    let name: ChainName = line.chain()?.clone();
-    let mut text = String::new();
-    line.push(&mut text, script.family);
-    Some((ChainKey { family: script.family, table, name }, text))
 }
 
 /// `line 5 failed`, `line 5: RULE_APPEND failed (…)`, `Error occurred at line: 5`: the first number after `line`
