@@ -1,5 +1,8 @@
 //! Connection tracking against the real kernel, each test in a network namespace of its own. Needs root.
 
+// The lints know only functions that are tests themselves, not what these are made of.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::ControlFlow;
 use std::process::Command;
