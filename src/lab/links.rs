@@ -59,6 +59,13 @@ pub(super) fn configure<R: Send>(
     })?
 }
 
+impl Host {
+    /// Gives the host another address. Its links are `lo`, `eth0` and, on a node, `veth1` and so on or `cbr0`.
+    pub fn add_address(&self, link: &str, address: IpNet) -> Result<(), LabError> {
+        configure(self, async |links| links.add_address(links.index(link)?, address).await)
+    }
+}
+
 impl Links<'_> {
     /// The index of a link.
     pub(super) fn index(&self, link: &str) -> Result<u32, LabError> {
