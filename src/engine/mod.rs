@@ -87,7 +87,7 @@ pub use pacing::{Moment, Pacing};
 pub use run::{Clock, Facts, Handle, RunError, Runner};
 pub use status::{Counters, Failures, FamilyStatus, QuarantinedStatus, Status, Unhealthy};
 pub use upkeep::Cause;
-pub use worker::{Finished, Hooks, KernelThread, Task};
+pub use worker::{Finished, Hooks, KernelThread, OnApplied, Task};
 
 #[cfg(test)]
 mod tests;
