@@ -47,7 +47,7 @@ const KINDS: [(Kind, &str, &str, &str); 4] = [
 pub(super) fn read(file: &Path, bytes: &[u8], node_name: &str, names: &mut Interner) -> Result<Contents, Rejection> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let place = before.and_then(|text| Spot::Offset(text.len()).place(text));
+        let place = before.and_then(|text| Spot::offset(text.len()).place(text));
         Rejection { place, message: "not UTF-8: expected YAML or JSON text in UTF-8".to_owned() }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -224,7 +224,7 @@ fn known_kind(own: Type<'_>, node: &Node) -> Result<Option<Kind>, Mistake> {
             return Ok(Some(kind));
         }
         let spot = node.get("apiVersion").map_or(node.spot, |field| field.spot);
-        let message = format!("apiVersion: expected {wanted:?} for a {name}, found {:?}", own.api_version);
+        let message = format!("apiVersion: expected {wanted:?} with kind {name}, found {:?}", own.api_version);
         return Err(Mistake::new(spot, message));
     }
     Ok(None)

@@ -246,7 +246,7 @@ fn defaults_of_the_api_server() {
     let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s, labels: \
                  {kubernetes.io/service-name: x}}\naddressType: IPv4\nports: [{port: 8080}]\n";
     assert!(
-        matches!(only_fact(slice), Fact::EndpointSlice(slice) if &*slice.ports[0].name == "" && slice.ports[0].port == 8080)
+        matches!(only_fact(slice), Fact::EndpointSlice(slice) if slice.ports[0].name.is_empty() && slice.ports[0].port == 8080)
     );
 }
 
