@@ -79,7 +79,10 @@ impl fmt::Display for Notice {
                 write!(f, "service port {} is served again, refused {times} in {after:.1?}", Text(key))
             }
             Notice::Bisecting { fragments, reason } => {
-                write!(f, "the kernel refuses a batch of {fragments} service ports, looking for the one at fault: {reason}")
+                write!(
+                    f,
+                    "the kernel refuses a batch of {fragments} service ports, looking for the one at fault: {reason}"
+                )
             }
             Notice::ApplyFailed { message, retry_in, .. } => {
                 write!(f, "cannot apply changes, nothing is lost, trying again in {retry_in:.1?}: {message}")
@@ -87,7 +90,9 @@ impl fmt::Display for Notice {
             Notice::BaseRefused { message, retry_in } => {
                 write!(f, "the kernel refuses rules that no service needs, trying again in {retry_in:.1?}: {message}")
             }
-            Notice::ApplyWorks { failures } => write!(f, "applying changes works again, it failed {}", Times(*failures)),
+            Notice::ApplyWorks { failures } => {
+                write!(f, "applying changes works again, it failed {}", Times(*failures))
+            }
             Notice::RepairFailed { message, retry_in, .. } => write!(f, "{message}; trying again in {retry_in:.1?}"),
             Notice::Rebuilding { fragments, reason } => {
                 write!(f, "a repair was refused, writing all {fragments} service ports again: {reason}")

@@ -170,12 +170,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn repair_done(
-        &mut self,
-        result: Result<Repair, RepairError>,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn repair_done(&mut self, result: Result<Repair, RepairError>, now: Moment, actions: &mut Vec<Action>) {
         let (causes, purpose, first) = match self.flight.take() {
             Some(Flight::Repair { causes, purpose, first }) => (causes, purpose, first),
             other => {

@@ -100,7 +100,9 @@ impl Handle {
 pub enum RunError {
     #[error("the source of facts ended, nothing would follow changes any more: restart the process")]
     SourceEnded,
-    #[error("the kernel thread died, nothing can be applied any more: restart the process and report its panic message")]
+    #[error(
+        "the kernel thread died, nothing can be applied any more: restart the process and report its panic message"
+    )]
     KernelThread,
 }
 

@@ -79,9 +79,13 @@ pub struct QuarantinedStatus {
 /// Why the node must not be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unhealthy {
-    #[error("a change waits for the kernel since {age:.1?}, the limit is {limit:.1?}: see the log for why applying fails")]
+    #[error(
+        "a change waits for the kernel since {age:.1?}, the limit is {limit:.1?}: see the log for why applying fails"
+    )]
     Late { age: Duration, limit: Duration },
-    #[error("the kernel's rules were last read {age:.1?} ago, the limit is {limit:.1?}: see the log for why reading fails")]
+    #[error(
+        "the kernel's rules were last read {age:.1?} ago, the limit is {limit:.1?}: see the log for why reading fails"
+    )]
     Blind { age: Duration, limit: Duration },
 }
 

@@ -35,10 +35,8 @@ fn a_change_during_the_first_compare_is_applied_after_it() {
     assert!(engine.step(gone(1), s(1)).is_empty());
     engine.step(compared(), s(1));
     let actions = engine.step(Event::Wake, s(2));
-    let expected = [
-        Move { before: Some(value(0, 1)), after: Some(value(0, 2)) },
-        Move { before: Some(value(1, 1)), after: None },
-    ];
+    let expected =
+        [Move { before: Some(value(0, 1)), after: Some(value(0, 2)) }, Move { before: Some(value(1, 1)), after: None }];
     assert_eq!(moves(&actions), Some(expected.as_slice()));
 }
 
@@ -239,6 +237,20 @@ fn a_flush_beside_a_leftover_in_use_is_repaired() {
         assert_eq!(bench.fake.kernel.len(), 101, "all of ours is back");
         assert!(bench.fake.base);
     }
+}
+
+#[test]
+fn a_silent_flush_beside_a_leftover_in_use_is_noticed_in_time() {
+    let mut bench = Bench::started(pacing(), 100);
+    bench.fake.stuck.insert(key(500));
+    bench.fake.kernel.insert(key(500), value(500, 1));
+    bench.pass(s(2000));
+    assert_eq!(bench.quarantined(), []);
+    // By now writing compares are ten minutes apart; looking ones are not.
+    bench.fake.kernel = [(key(500), value(500, 1))].into();
+    bench.pass(s(31) + s(31));
+    assert_eq!(bench.fake.kernel.len(), 101);
+    assert!(bench.healthy());
 }
 
 #[test]

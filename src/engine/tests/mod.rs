@@ -96,7 +96,9 @@ fn notices(actions: &[Action]) -> Vec<&Notice> {
 
 /// The moves of the apply among actions.
 fn moves(actions: &[Action]) -> Option<&[Move]> {
-    actions.iter().find_map(|action| if let Action::Apply { moves, .. } = action { Some(moves.as_slice()) } else { None })
+    actions
+        .iter()
+        .find_map(|action| if let Action::Apply { moves, .. } = action { Some(moves.as_slice()) } else { None })
 }
 
 /// The model of the compare among actions.
