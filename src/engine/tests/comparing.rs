@@ -248,9 +248,12 @@ fn a_silent_flush_beside_a_leftover_in_use_is_noticed_in_time() {
     assert_eq!(bench.quarantined(), []);
     // By now writing compares are ten minutes apart; looking ones are not.
     bench.fake.kernel = [(key(500), value(500, 1))].into();
+    let rebuilds = bench.engine.status().counters.rebuilds;
     bench.pass(s(31) + s(31));
     assert_eq!(bench.fake.kernel.len(), 101);
     assert!(bench.healthy());
+    bench.pass(s(100));
+    assert_eq!(bench.engine.status().counters.rebuilds, rebuilds + 1);
 }
 
 #[test]

@@ -170,6 +170,9 @@ impl Sim {
 
     fn begin_repair(&mut self, model: Vec<Arc<ServicePort>>, mode: RepairMode) {
         assert!(!self.begin(), "a compare without a gap");
+        let kept: BTreeSet<_> = model.iter().map(|value| &value.key).collect();
+        let mut served = self.last_good.keys().filter(|key| self.desired.contains_key(key));
+        assert!(served.all(|key| kept.contains(key)), "a compare removes what is desired and was accepted");
         let written = model.iter().filter(|_| mode == RepairMode::Repair);
         let moves = written.map(|value| Move { before: None, after: Some(value.clone()) }).collect();
         self.launch(Call::Repair { model, mode }, moves);
