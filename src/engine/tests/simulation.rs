@@ -2,14 +2,14 @@
 //! in every way, fragments are poisoned, someone damages our rules. After every step the engine's promises are checked;
 //! in the end the faults stop, and the kernel must hold what is desired.
 //!
-//! `WEIR_SEED=n` runs one seed; a failure prints its own.
+//! `WEIR_SEED=n` runs one seed, a failure prints its own; `WEIR_SEEDS=n` runs the first n.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fake::{Fake, Fault, POISON, key_of};
 use super::*;
 
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 500;
 const EVENTS: usize = 100;
 const KEYS: u64 = 24;
 const MIN: Duration = Duration::from_secs(1);
@@ -170,6 +170,9 @@ impl Sim {
 
     fn begin_repair(&mut self, model: Vec<Arc<ServicePort>>, mode: RepairMode) {
         assert!(!self.begin(), "a compare without a gap");
+        let kept: BTreeSet<_> = model.iter().map(|value| &value.key).collect();
+        let mut served = self.last_good.keys().filter(|key| self.desired.contains_key(key));
+        assert!(served.all(|key| kept.contains(key)), "a compare removes what is desired and was accepted");
         let written = model.iter().filter(|_| mode == RepairMode::Repair);
         let moves = written.map(|value| Move { before: None, after: Some(value.clone()) }).collect();
         self.launch(Call::Repair { model, mode }, moves);
@@ -348,19 +351,19 @@ impl Sim {
             return;
         }
         let held: BTreeSet<_> = status.quarantined.iter().map(|entry| &entry.key).collect();
+        let mut differing = 0;
         for (key, at) in &self.changed {
             let in_force = self.fake.remembered.get(key) == self.desired.get(key);
-            let family = status.families.get(key.family);
-            if !in_force && !held.contains(key) {
-                let oldest = family.oldest_unapplied.expect("something is owed");
+            let held = held.contains(key);
+            if !in_force && !held {
+                differing += 1;
+                let oldest = status.families.get(key.family).oldest_unapplied.expect("something is owed");
                 assert!(oldest <= (*at).max(synced).max(self.forgotten), "{} is owed longer than said", key.name);
             }
             // While everything is written again, what is in force says nothing.
-            assert!(!(in_force && held.contains(key)) || self.engine.rebuilding, "{} is held back for nothing", key.name);
+            assert!(!in_force || !held || self.engine.rebuilding, "{} is held back for nothing", key.name);
         }
         let owed: usize = Family::ALL.iter().map(|family| status.families.get(*family).unapplied).sum();
-        let differing = self.changed.keys().filter(|key| self.fake.remembered.get(*key) != self.desired.get(*key));
-        let differing = differing.filter(|key| !held.contains(key)).count();
         assert!(owed >= differing);
         let applied: usize = Family::ALL.iter().map(|family| status.families.get(*family).applied).sum();
         assert_eq!(applied, self.fake.remembered.len());
@@ -415,12 +418,14 @@ fn history(seed: u64) -> Counters {
 
 #[test]
 fn every_history_ends_well() {
-    if let Ok(seed) = std::env::var("WEIR_SEED") {
-        history(seed.parse().expect("WEIR_SEED is a number"));
+    let number = |name: &str| Some(std::env::var(name).ok()?.parse::<u64>().expect("a number"));
+    if let Some(seed) = number("WEIR_SEED") {
+        history(seed);
         return;
     }
+    let seeds = number("WEIR_SEEDS").unwrap_or(SEEDS);
     let mut seen = Counters::default();
-    for seed in 0..SEEDS {
+    for seed in 0..seeds {
         let counters = history(seed);
         seen.quarantines += counters.quarantines;
         seen.rebuilds += counters.rebuilds;
@@ -429,6 +434,6 @@ fn every_history_ends_well() {
         seen.drift.extend(counters.drift);
     }
     // The histories meet what they are for.
-    assert!(seen.quarantines > SEEDS && seen.rebuilds > SEEDS && seen.apply_failures.busy > SEEDS);
-    assert!(seen.observe_failures > SEEDS / 10 && !seen.drift.is_empty());
+    assert!(seen.quarantines > seeds && seen.rebuilds > seeds / 2 && seen.apply_failures.busy > seeds);
+    assert!(seen.observe_failures > seeds / 10 && !seen.drift.is_empty());
 }
