@@ -19,7 +19,8 @@ pub fn init(verbosity: u8, format: Format) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(format!("warn,weir={level}")));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     // Only fails if logging has started already, as in tests: then that one stays.
     let _ = match format {
         Format::Text => builder.try_init(),
