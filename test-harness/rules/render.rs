@@ -14,14 +14,17 @@ const BUILTIN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROU
 
 type Chains = BTreeMap<ChainName, Vec<ObservedRule>>;
 
-/// The chains of a family that are not as in `base`; `None` if there are none.
+/// The chains of a family that are not as in `base`; `None` if there are none. Built-in chains without rules say nothing.
 pub fn rules(kernel: &SimKernel, family: Family, base: Option<&SimKernel>) -> Option<String> {
     let mut out = String::new();
     for table in Table::ALL {
         let chains = kernel.chains(family, table);
         let base = base.map(|base| base.chains(family, table)).unwrap_or_default();
-        let shown: Vec<&ChainName> =
-            reading_order(&chains).into_iter().filter(|name| base.get(*name) != chains.get(*name)).collect();
+        let says_something = |name: &ChainName| {
+            let empty_builtin = BUILTIN.contains(&name.as_str()) && chains.get(name).is_some_and(Vec::is_empty);
+            base.get(name) != chains.get(name) && !(base.is_empty() && empty_builtin)
+        };
+        let shown: Vec<&ChainName> = reading_order(&chains).into_iter().filter(|name| says_something(name)).collect();
         if shown.is_empty() {
             continue;
         }
