@@ -92,6 +92,8 @@ fn ports(random: &mut Random, service_type: ServiceType, i: usize) -> Box<[Servi
         .map(|k| {
             let (port, protocol) =
                 [(80, Protocol::Tcp), (53, Protocol::Udp), (443, Protocol::Tcp), (9, Protocol::Sctp)][(first + k) % 4];
+            // With an external IP that is the node's, somebody else's node port.
+            let port = if random.chance(8) && k == 0 { 30_000 + 4 * random.below(4) as u16 } else { port };
             let name = if count == 1 && random.chance(50) { String::new() } else { format!("p{port}") };
             let node_port = if has_node_port { 30_000 + (i * 4 + k) as u16 } else { 0 };
             ServicePort { name: name.into(), protocol, port, node_port }
