@@ -199,13 +199,19 @@ impl<'a> TableChange<'a> {
         (first, Some(last))
     }
 
-    /// Whether some chain's union holds more than the chain does now.
+    /// Whether some chain is to have a rule that it has not now, or has in another order.
     fn adds(&self, union: &[Content<'a>]) -> bool {
         self.chains.iter().zip(union).any(|((_, change), content)| match &change.before {
-            Some(before) => !before.iter().eq(content.iter()),
+            Some(before) => !is_subsequence(content.rules, before),
             None => true,
         })
     }
+}
+
+/// Whether the chain already has all the rules in their order, perhaps with others between them.
+fn is_subsequence(rules: &[Rule], before: &[ObservedRule]) -> bool {
+    let mut before = before.iter();
+    rules.iter().all(|rule| before.any(|old| old == rule))
 }
 
 fn key(family: Family, table: Table, name: &ChainName) -> ChainKey {

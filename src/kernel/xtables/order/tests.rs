@@ -115,6 +115,11 @@ fn filter_is_written_no_more_often_than_needed() {
     for (what, chain, tables) in [
         ("added", filter(Some(vec![a.clone()]), Some(vec![a.clone(), b.clone()])), vec![Table::Filter, Table::Nat]),
         ("removed", filter(Some(vec![a.clone(), b.clone()]), Some(vec![a.clone()])), vec![Table::Nat, Table::Filter]),
+        (
+            "removed before others",
+            filter(Some(vec![a.clone(), b.clone()]), Some(vec![b.clone()])),
+            vec![Table::Nat, Table::Filter],
+        ),
         ("deleted", filter(Some(vec![a.clone()]), None), vec![Table::Nat, Table::Filter]),
         ("replaced", filter(Some(vec![a]), Some(vec![b])), vec![Table::Filter, Table::Nat, Table::Filter]),
     ] {
