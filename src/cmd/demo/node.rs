@@ -76,6 +76,11 @@ impl Weir {
         self.handle.drift_suspected();
     }
 
+    /// How long the last change of rules took in the kernel and its tools.
+    pub fn last_apply(&self) -> Option<Duration> {
+        self.handle.status().last_apply
+    }
+
     /// Stops it as SIGTERM does, and waits for its end.
     pub fn stop(self) -> Result<(), Failure> {
         // The receiver is gone only if weir has ended, and then the thread tells why.

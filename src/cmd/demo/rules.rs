@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::fate::{Fate, Seen};
 use super::names::Names;
-use crate::kernel::xtables::Table;
+use crate::kernel::xtables::{ObservedRule, Rule, Table, Target};
 use crate::model::oracle::{Host, Packet, Verdict};
 use crate::sim::trace::{self, Branch, Ruleset, Trace, TraceError};
 
@@ -18,7 +18,7 @@ pub struct Way {
 /// Follows a packet through rules that were read from the kernel.
 pub fn way(rules: &Ruleset, host: &Host, packet: &Packet, names: &Names) -> Result<Way, TraceError> {
     let trace = trace::trace(rules, host, packet)?;
-    Ok(Way { fate: fate(&trace.verdict, names), chains: chains(&trace) })
+    Ok(Way { fate: fate(&trace.verdict, names), chains: chains(rules, &trace) })
 }
 
 fn fate(verdict: &Verdict, names: &Names) -> Fate {
@@ -40,46 +40,39 @@ fn fate(verdict: &Verdict, names: &Names) -> Fate {
     }
 }
 
-fn chains(trace: &Trace) -> String {
+fn chains(rules: &Ruleset, trace: &Trace) -> String {
     let Some(branch) = trace.branches.first() else { return String::new() };
-    let nat = nat_chains(branch);
+    let nat = nat_chains(rules, branch);
     let refused = |verdict: &str| {
         let last = branch.path.last().filter(|step| step.table == Table::Filter);
         let at = last.map(|step| format!("filter {} → {verdict}", short(step.chain.as_str())));
-        let before = (!nat.is_empty()).then(|| nat.join(" → "));
+        // Every packet enters the first chain; only if it leads to another one, that says something.
+        let before = (nat.len() > 1).then(|| nat.join(" → "));
         before.into_iter().chain(at).collect::<Vec<_>>().join(", then ")
     };
     match &trace.verdict {
-        Verdict::Serve(outcomes) => {
+        Verdict::Serve(_) => {
             let others = match trace.branches.len() {
                 0 | 1 => String::new(),
                 all => format!(" or {} more", all - 1),
             };
-            let masqueraded = match outcomes.keys().all(|outcome| outcome.masqueraded) {
-                true => ", then KUBE-POSTROUTING",
-                false => "",
-            };
-            format!("{}{others}{masqueraded}", nat.join(" → "))
+            format!("{}{others}", nat.join(" → "))
         }
         Verdict::Reject => refused("REJECT"),
         Verdict::Drop => refused("DROP"),
         Verdict::Accept => refused("ACCEPT"),
-        Verdict::Untouched => "no rule".to_owned(),
+        Verdict::Untouched => format!("{}: no rule for it", nat.join(" → ")),
     }
 }
 
-/// Chains of the nat table on the way to an endpoint, without built-in ones, each once.
-fn nat_chains(branch: &Branch) -> Vec<String> {
+/// Chains of the nat table that the packet is sent to until it is decided upon, without built-in ones.
+fn nat_chains(rules: &Ruleset, branch: &Branch) -> Vec<String> {
     const ASIDE: [&str; 2] = ["KUBE-MARK-MASQ", "KUBE-POSTROUTING"];
-    let mut chains: Vec<String> = Vec::new();
-    for step in branch.path.iter().filter(|step| step.table == Table::Nat) {
-        let name = step.chain.as_str();
-        if name.starts_with("KUBE-") && !ASIDE.contains(&name) {
-            chains.push(short(name));
-        }
-    }
-    chains.dedup();
-    chains
+    let jumps = branch.path.iter().filter(|step| step.table == Table::Nat).filter_map(|step| match rules.rule(step) {
+        Some(ObservedRule::Known(Rule { target: Some(Target::Jump(chain) | Target::Goto(chain)), .. })) => Some(chain),
+        _ => None,
+    });
+    jumps.map(|chain| chain.as_str()).filter(|name| !ASIDE.contains(name)).map(short).collect()
 }
 
 /// Leaves four of the sixteen characters of a service's or endpoint's hash.

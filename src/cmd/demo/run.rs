@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::manifests::Folder;
 use super::node::Weir;
@@ -28,18 +28,24 @@ pub fn run(variant: VariantChoice) -> Result<bool, Failure> {
     let mut driver = live::open(variant)?;
     try_rules(&mut driver)?;
     let tools = driver.tools().clone();
+    // IPv6 can be left out; some of what is shown is IPv4.
+    tools.binaries.v4.as_ref().map_err(failure)?;
     let lab = Lab::new(&LabConfig::default()).map_err(failure)?;
     let pods = lab.pods().iter().chain(lab.node2_pods());
     let servers: Result<Vec<_>, _> = pods.map(|pod| EchoServer::start(pod, &[(Protocol::Tcp, PORT)])).collect();
     let _servers = servers.map_err(failure)?;
     let folder = Folder::below(Path::new("/run"))?;
     let mut table = Table::new(anstream::stdout());
-    introduce(&mut table, &lab, &folder, &tools, begin.elapsed());
+    introduce(&mut table, &folder, &tools);
 
     let started = Instant::now();
     let weir = Weir::start(lab.node(), folder.path().to_owned(), driver.clone())?;
     let ports = weir.wait()?;
-    table.say(&format!("{ports} service ports are in the kernel {} after its start.", milliseconds(started.elapsed())));
+    let took = milliseconds(started.elapsed());
+    table.say(&format!(
+        "Its rules for {ports} service ports are in the kernel {took} after its start. The dim lines are"
+    ));
+    table.say("the chains that decide where a packet goes, traced over the rules as the kernel holds them.");
     table.head();
 
     let mut stage = Stage::new(&lab, driver, table);
@@ -48,7 +54,7 @@ pub fn run(variant: VariantChoice) -> Result<bool, Failure> {
         stage.table.title(step.title);
         step.attempts.iter().try_for_each(|attempt| stage.attempt(attempt))?;
     }
-    events::roll(&mut stage, &folder)?;
+    events::roll(&mut stage, &folder, &weir)?;
     events::flush(&mut stage, &weir)?;
     events::stop(&mut stage, weir)?;
     Ok(stage.table.finish(&named(&tools), begin.elapsed()))
@@ -66,15 +72,11 @@ fn try_rules(driver: &mut RestoreDriver) -> Result<(), Failure> {
     })
 }
 
-fn introduce<W: Write>(table: &mut Table<W>, lab: &Lab, folder: &Folder, tools: &Tools, took: Duration) {
+fn introduce<W: Write>(table: &mut Table<W>, folder: &Folder, tools: &Tools) {
+    table.say("Real connections through real rules, in namespaces of this process; the host is not touched.");
+    table.say("There are a node with pod1, pod2, pod3, a second one with pod4, pod5, and two outside clients.");
     table.say(&format!(
-        "In namespaces of this process, made in {}: a node with {} pods, another with {}, two outside clients.",
-        milliseconds(took),
-        lab.pods().len(),
-        lab.node2_pods().len()
-    ));
-    table.say(&format!(
-        "On the first node runs weir. It follows {} manifest files, and writes rules with {}.",
+        "weir runs on the first node, follows {} manifest files and writes rules with {}.",
         folder.files(),
         named(tools)
     ));

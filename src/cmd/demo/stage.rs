@@ -1,7 +1,6 @@
 //! The lab with the rules that its node holds, and the table in which everything is noted.
 
 use std::io::Write;
-use std::time::Duration;
 
 use super::attempt::{self, Outcome};
 use super::fate::{Fate, Seen};
@@ -80,8 +79,8 @@ impl<'a, W: Write> Stage<'a, W> {
             who: format!("{} → {}", attempt.from, attempt.to),
             reached: reached(&outcome, &happened),
             seen: self.seen(&outcome, &happened),
-            time: outcome.median(),
-            rules: way.chains,
+            time: Some(outcome.median()),
+            below: way.chains,
             problem: problem(&attempt.expected, &happened, &way.fate),
         };
         self.table.count(outcome.count());
@@ -89,18 +88,12 @@ impl<'a, W: Write> Stage<'a, W> {
         Ok(())
     }
 
-    /// Notes something else.
-    pub fn note(&mut self, who: &str, reached: String, time: Duration, problem: Option<String>) {
-        let row = Row { who: who.to_owned(), reached, time, problem, ..Row::default() };
-        self.table.row(&row);
-    }
-
     fn seen(&self, outcome: &Outcome, fate: &Fate) -> String {
         let mut names: Vec<String> = outcome.seen.iter().map(|address| self.names.of(address)).collect();
         names.dedup();
         let names = names.join(" ");
         match fate {
-            Fate::Answered { seen: Seen::Masqueraded, .. } => format!("{names} (masq.)"),
+            Fate::Answered { seen: Seen::Masqueraded, .. } => format!("{names}, masqueraded"),
             _ => names,
         }
     }
@@ -110,8 +103,8 @@ fn reached(outcome: &Outcome, fate: &Fate) -> String {
     let answers: Vec<String> = outcome.answers.iter().map(|(pod, count)| format!("{pod} ×{count}")).collect();
     match fate {
         _ if !answers.is_empty() => answers.join("  "),
-        Fate::Other(_) => "nobody".to_owned(),
-        fate => format!("nobody: {fate}"),
+        Fate::Dropped => "dropped; given up after".to_owned(),
+        fate => fate.to_string(),
     }
 }
 

@@ -11,9 +11,10 @@ const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Widths of the columns that are filled up.
-const WHO: usize = 32;
-const REACHED: usize = 31;
+const WHO: usize = 34;
+const REACHED: usize = 29;
 const SEEN: usize = 18;
+const TIME: usize = 9;
 
 /// One line of the table, and the rules below it.
 #[derive(Debug, Default)]
@@ -24,9 +25,9 @@ pub struct Row {
     pub reached: String,
     /// Which source address pods see.
     pub seen: String,
-    pub time: Duration,
-    /// The way through the rules; may be empty.
-    pub rules: String,
+    pub time: Option<Duration>,
+    /// The way through the rules, or what else there is to say; may be empty.
+    pub below: String,
     /// Why this is not as expected.
     pub problem: Option<String>,
 }
@@ -53,8 +54,8 @@ impl<W: Write> Table<W> {
 
     /// The names of the columns.
     pub fn head(&mut self) {
-        let (who, reached, seen) = ("from → to", "answered by (connections)", "who see");
-        self.line(&format!("\n{DIM}        {who:<WHO$}{reached:<REACHED$}{seen:<SEEN$}   answer in{DIM:#}"));
+        let (who, reached, seen, time) = ("from → to", "answered by ×connections", "client is seen as", "answer in");
+        self.line(&format!("\n{DIM}        {who:<WHO$}{reached:<REACHED$}{seen:<SEEN$}{time:>TIME$}{DIM:#}"));
     }
 
     /// What is expected of the rows that follow.
@@ -66,12 +67,12 @@ impl<W: Write> Table<W> {
     /// What happened.
     pub fn row(&mut self, row: &Row) {
         self.rows += 1;
-        let Row { who, reached, seen, rules, .. } = row;
+        let Row { who, reached, seen, below, .. } = row;
         let (style, word) = if row.problem.is_none() { (GOOD, "ok") } else { (BAD, "FAILED") };
-        let time = milliseconds(row.time);
-        self.line(&format!("{style}{word:>6}{style:#}  {who:<WHO$}{reached:<REACHED$}{seen:<SEEN$} {time:>9}"));
-        if !rules.is_empty() {
-            self.line(&format!("        {DIM}{rules}{DIM:#}"));
+        let time = row.time.map(milliseconds).unwrap_or_default();
+        self.line(&format!("{style}{word:>6}{style:#}  {who:<WHO$}{reached:<REACHED$}{seen:<SEEN$}{time:>TIME$}"));
+        if !below.is_empty() {
+            self.line(&format!("        {DIM}{below}{DIM:#}"));
         }
         if let Some(problem) = &row.problem {
             self.failed += 1;
