@@ -12,7 +12,11 @@ impl Names {
     pub fn of_lab(lab: &Lab) -> Names {
         let own = lab.oracle_host().addresses.into_iter().map(|address| (address, lab.node().name().to_owned()));
         let all = lab.hosts().flat_map(|host| host.addresses().map(|address| (address, host.name().to_owned())));
-        Names(own.chain(all).collect())
+        Names::new(own.chain(all))
+    }
+
+    pub fn new(names: impl IntoIterator<Item = (IpAddr, String)>) -> Names {
+        Names(names.into_iter().collect())
     }
 
     /// The name of the host that has the address, or the address.

@@ -21,7 +21,8 @@ pub fn way(rules: &Ruleset, host: &Host, packet: &Packet, names: &Names) -> Resu
     Ok(Way { fate: fate(&trace.verdict, names), chains: chains(rules, &trace) })
 }
 
-fn fate(verdict: &Verdict, names: &Names) -> Fate {
+/// A verdict in the words of the demo.
+pub fn fate(verdict: &Verdict, names: &Names) -> Fate {
     match verdict {
         Verdict::Untouched => Fate::Unreachable,
         Verdict::Reject => Fate::Refused,

@@ -109,7 +109,7 @@ fn reached(outcome: &Outcome, fate: &Fate) -> String {
 }
 
 /// The rules must say what happened, and both must be what was expected.
-fn problem(expected: &Fate, happened: &Fate, rules: &Fate) -> Option<String> {
+pub fn problem(expected: &Fate, happened: &Fate, rules: &Fate) -> Option<String> {
     if happened != expected {
         Some(format!("expected: {expected}; but: {happened}; the rules say: {rules}"))
     } else if rules != expected {

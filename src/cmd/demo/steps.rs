@@ -87,11 +87,11 @@ pub fn daily() -> Vec<Step> {
                 .concat(),
         },
         Step {
-            title: "Hairpin: a pod reaches itself through its service, masqueraded, or it would answer itself directly",
+            title: "Hairpin: a pod reaches itself through its service; masqueraded, as it could not answer itself",
             attempts: attempts("pod1", MIRROR, &Fate::answered(&["pod1"], Seen::Masqueraded)),
         },
         Step {
-            title: "externalTrafficPolicy Local: of two endpoints the one on this node answers, and sees the real client",
+            title: "externalTrafficPolicy Local: only the endpoint on this node answers, and sees the real client",
             attempts: attempts("client", LOCAL_NODE_PORT, &Fate::answered(&["pod2"], Seen::Kept)),
         },
         Step {

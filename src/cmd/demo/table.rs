@@ -17,7 +17,7 @@ const SEEN: usize = 18;
 const TIME: usize = 9;
 
 /// One line of the table, and the rules below it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Row {
     /// Who connects to what, or what happens.
     pub who: String,
