@@ -1,6 +1,8 @@
 //! `weir demo` as it is typed: by root and by an ordinary user, with both variants of iptables; what it says where it
 //! cannot run; and that nothing is left behind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;

@@ -36,9 +36,9 @@ pub fn roll<W: Write>(stage: &mut Stage<'_, W>, folder: &Folder, weir: &Weir) ->
         open.ask();
     });
     let problem = match (reached, lost) {
-        (false, _) => Some(format!("expected: pod5 answers; but: it did not within {PATIENCE:?}")),
+        (false, _) => Some(format!("expected:  pod5 answers\nhappened:  it did not, within {PATIENCE:?}")),
         (true, 0) => None,
-        (true, lost) => Some(format!("expected: every connection is answered; but: {lost} were not")),
+        (true, lost) => Some(format!("expected:  every connection is answered\nhappened:  {lost} were not")),
     };
     let written = written.elapsed();
     // The first connection may come before the program has ended that has written the rules.
@@ -62,7 +62,7 @@ pub fn roll<W: Write>(stage: &mut Stage<'_, W>, folder: &Folder, weir: &Weir) ->
         who: "the connection that was open".to_owned(),
         reached: open.in_words(),
         time: Some(open.slowest),
-        below: "no rule leads to pod3 any more, and none is asked: the kernel keeps what is established".to_owned(),
+        below: "no rule of this service leads to pod3 any more; the kernel keeps what is established".to_owned(),
         problem: open.problem(),
         ..Row::default()
     });
@@ -71,7 +71,9 @@ pub fn roll<W: Write>(stage: &mut Stage<'_, W>, folder: &Folder, weir: &Weir) ->
 
 /// Somebody empties a chain.
 pub fn flush<W: Write>(stage: &mut Stage<'_, W>, weir: &Weir) -> Result<(), Failure> {
-    stage.table.title("Somebody runs iptables -t nat -F KUBE-SERVICES: weir puts the chain back");
+    stage
+        .table
+        .title("Somebody runs iptables -t nat -F KUBE-SERVICES: connections fail until weir puts the chain back");
     let restore = stage.binaries()?.restore.display().to_string();
     let flush = "*nat\n-F KUBE-SERVICES\nCOMMIT\n";
     stage.lab.node().check(&restore, &["--noflush"], flush).map_err(failure)?;
@@ -82,7 +84,8 @@ pub fn flush<W: Write>(stage: &mut Stage<'_, W>, weir: &Weir) -> Result<(), Fail
     let asked = Instant::now();
     weir.look_at_once();
     let repaired = wait_for(stage, client, &back, &Probe::tcp(back.to).timeout(RETRY), &mut |_| ());
-    let problem = (!repaired).then(|| format!("expected: the chain comes back; but: it did not within {PATIENCE:?}"));
+    let problem =
+        (!repaired).then(|| format!("expected:  the chain comes back\nhappened:  it did not, within {PATIENCE:?}"));
     stage.table.row(&Row {
         who: "weir is told to look".to_owned(),
         reached: "the chain is back after".to_owned(),
@@ -105,7 +108,8 @@ pub fn stop<W: Write>(stage: &mut Stage<'_, W>, weir: Weir) -> Result<(), Failur
     let after = stage.read_rules()?;
     let same = before == after;
     let (before, after) = (count(&before), count(after));
-    let problem = (!same).then(|| format!("expected: the same rules; but: {before} rules before, {after} after"));
+    let problem =
+        (!same).then(|| format!("expected:  the same rules\nhappened:  {before} rules before, {after} others after"));
     stage.table.row(&Row {
         who: "weir stops".to_owned(),
         reached: format!("{after} rules, as before"),
@@ -133,7 +137,7 @@ fn wait_for<W: Write>(
         let reply = probe.run(client);
         stage.table.count(1);
         each(reply.is_ok());
-        if reply.is_ok_and(|reply| attempt.expected.names(&reply.server)) {
+        if reply.is_ok_and(|reply| attempt.expected.answered_by(&reply.server)) {
             return true;
         }
         thread::sleep(PAUSE);
@@ -173,6 +177,6 @@ impl Open {
     }
 
     fn problem(&self) -> Option<String> {
-        self.problem.as_ref().map(|what| format!("expected: {} answers to the end; but: {what}", self.server))
+        self.problem.as_ref().map(|what| format!("expected:  {} answers to the end\nhappened:  {what}", self.server))
     }
 }

@@ -34,7 +34,7 @@ impl Fate {
     }
 
     /// Whether this pod is among those that answer.
-    pub fn names(&self, pod: &str) -> bool {
+    pub fn answered_by(&self, pod: &str) -> bool {
         matches!(self, Fate::Answered { pods, .. } if pods.contains(pod))
     }
 }

@@ -42,10 +42,8 @@ pub fn run(variant: VariantChoice) -> Result<bool, Failure> {
     let weir = Weir::start(lab.node(), folder.path().to_owned(), driver.clone())?;
     let ports = weir.wait()?;
     let took = milliseconds(started.elapsed());
-    table.say(&format!(
-        "Its rules for {ports} service ports are in the kernel {took} after its start. The dim lines are"
-    ));
-    table.say("the chains that decide where a packet goes, traced over the rules as the kernel holds them.");
+    table.say(&format!("Its rules for {ports} service ports are in the kernel {took} after its start."));
+    table.say("Below each row: the chains that decide where its packets go, traced over the kernel's own rules.");
     table.head();
 
     let mut stage = Stage::new(&lab, driver, table);

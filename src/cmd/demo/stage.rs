@@ -111,9 +111,9 @@ fn reached(outcome: &Outcome, fate: &Fate) -> String {
 /// The rules must say what happened, and both must be what was expected.
 pub fn problem(expected: &Fate, happened: &Fate, rules: &Fate) -> Option<String> {
     if happened != expected {
-        Some(format!("expected: {expected}; but: {happened}; the rules say: {rules}"))
+        Some(format!("expected:  {expected}\nhappened:  {happened}\nthe rules: {rules}"))
     } else if rules != expected {
-        Some(format!("as expected, but by the kernel's rules it should not be so: {rules}"))
+        Some(format!("expected:  {expected}, and so it was\nthe rules: {rules}"))
     } else {
         None
     }

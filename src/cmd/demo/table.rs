@@ -28,7 +28,7 @@ pub struct Row {
     pub time: Option<Duration>,
     /// The way through the rules, or what else there is to say; may be empty.
     pub below: String,
-    /// Why this is not as expected.
+    /// Why this is not as expected; may have several lines.
     pub problem: Option<String>,
 }
 
@@ -76,7 +76,9 @@ impl<W: Write> Table<W> {
         }
         if let Some(problem) = &row.problem {
             self.failed += 1;
-            self.line(&format!("        {BAD}{problem}{BAD:#}"));
+            for line in problem.lines() {
+                self.line(&format!("        {BAD}{line}{BAD:#}"));
+            }
         }
     }
 

@@ -159,11 +159,12 @@ fn a_problem_is_either_what_happened_or_what_the_rules_say() {
     assert_eq!(problem(&good, &good, &good), None);
     assert_eq!(
         problem(&good, &other, &good).unwrap(),
-        "expected: answered by pod1; the source address is kept; but: answered by pod1; the source address becomes \
-         the node's; the rules say: answered by pod1; the source address is kept"
+        "expected:  answered by pod1; the source address is kept\n\
+         happened:  answered by pod1; the source address becomes the node's\n\
+         the rules: answered by pod1; the source address is kept"
     );
     let text = problem(&good, &good, &Fate::Dropped).unwrap();
-    assert_eq!(text, "as expected, but by the kernel's rules it should not be so: dropped");
+    assert_eq!(text, "expected:  answered by pod1; the source address is kept, and so it was\nthe rules: dropped");
 }
 
 /// Runs a table into text without colours.
@@ -186,11 +187,12 @@ fn a_table_says_what_failed() {
         good && text.ends_with("\n7 connections, 1 checks, all as expected; iptables-nft 1.8.9; 1.2 s.\n"),
         "{text}"
     );
-    let failed = Row { problem: Some("expected: x; but: y".to_owned()), time: Some(Duration::ZERO), ..row.clone() };
+    let failed =
+        Row { problem: Some("expected:  x\nhappened:  y".to_owned()), time: Some(Duration::ZERO), ..row.clone() };
     let (text, good) = printed(&[row, failed]);
     assert!(!good, "{text}");
     assert!(text.contains("\nFAILED  a → b"), "{text}");
-    assert!(text.contains("        expected: x; but: y\n"), "{text}");
+    assert!(text.contains("        expected:  x\n        happened:  y\n"), "{text}");
     assert!(text.contains("\n1 of 2 checks FAILED, 7 connections; iptables-nft 1.8.9; 1.2 s.\n"), "{text}");
 }
 
