@@ -1,6 +1,6 @@
 //! The engine: when to write to the kernel, when to try again, whom to leave out, when to look for drift.
 //!
-//! [`Engine::step`] is a pure function of the state, an event and the time; it returns what is to be done. [`run()`]
+//! [`Engine::step`] is a pure function of the state, an event and the time; it returns what is to be done. [`Runner`]
 //! is the thin loop around it. Read in this order:
 //!
 //! | file | what |
@@ -87,7 +87,7 @@ pub use pacing::{Moment, Pacing};
 pub use run::{Clock, Facts, Handle, RunError, Runner};
 pub use status::{Counters, Failures, FamilyStatus, QuarantinedStatus, Status, Unhealthy};
 pub use upkeep::Cause;
-pub use worker::{Finished, Hooks, KernelThread, Task};
+pub use worker::{Finished, Hooks, KernelThread, OnApplied, Task};
 
 #[cfg(test)]
 mod tests;

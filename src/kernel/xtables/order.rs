@@ -21,7 +21,7 @@ mod tests;
 
 use std::collections::HashSet;
 
-use super::encode::unwritable;
+use super::encode::{is_word, unwritable};
 use super::ownership::is_owned;
 use super::{
     ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, ChainKey, ChainName, Changes, ObservedRule, Rule, Table,
@@ -126,17 +126,22 @@ impl<'a> TableChange<'a> {
         if let Some((name, _)) = self.chains.iter().find(|(name, _)| !is_owned(self.table, name.as_str())) {
             return Err(OrderError::NotOurs(key(name)));
         }
+        let names = self.chains.iter().map(|(name, _)| *name).chain(self.builtin.iter().map(|c| &c.chain().name));
+        if let Some(name) = names.into_iter().find(|name| !is_word(name.as_str())) {
+            return Err(OrderError::Unwritable { chain: key(name), why: "its name is not one word" });
+        }
         let deleted: HashSet<&ChainName> = self.deleted().into_iter().collect();
-        let filled = self.filled().flat_map(|(name, rules)| rules.iter().map(move |rule| (name, rule)));
+        let filled = self.filled().flat_map(|(name, rules)| rules.iter().map(move |rule| (name, rule, true)));
         let builtin = self.builtin.iter().filter_map(|change| match change {
-            BuiltinChange::Insert(key, rule) | BuiltinChange::Append(key, rule) => Some((&key.name, rule)),
-            BuiltinChange::Delete(..) | BuiltinChange::CreateChain(_) => None,
+            BuiltinChange::Insert(key, rule) | BuiltinChange::Append(key, rule) => Some((&key.name, rule, true)),
+            BuiltinChange::Delete(key, rule) => Some((&key.name, rule, false)),
+            BuiltinChange::CreateChain(_) => None,
         });
-        for (name, rule) in filled.chain(builtin) {
+        for (name, rule, added) in filled.chain(builtin) {
             if let Some(why) = unwritable(self.family, rule) {
                 return Err(OrderError::Unwritable { chain: key(name), why });
             }
-            if let Some(target) = callee(rule).filter(|target| deleted.contains(target)) {
+            if let Some(target) = callee(rule).filter(|target| added && deleted.contains(target)) {
                 return Err(OrderError::JumpToDeleted { chain: key(name), target: target.clone() });
             }
         }
@@ -157,7 +162,7 @@ impl<'a> TableChange<'a> {
         let content = |(chain, change): &(&'a ChainName, &'a ChainChange)| {
             let rules = change.after.as_deref().unwrap_or_default();
             let before = change.before.as_deref().unwrap_or_default();
-            Content { chain: *chain, rules, leftovers: leftovers(before, rules) }
+            Content { chain, rules, leftovers: leftovers(before, rules) }
         };
         self.chains.iter().map(content).collect()
     }

@@ -164,6 +164,12 @@ fn mistakes_are_named() {
         let found = scripts(&changes, Variant::Nft);
         assert!(matches!(found, Err(OrderError::Unwritable { chain, .. }) if chain == at), "{text:?}");
     }
+    for name in ["KUBE-SVC-A -F", "KUBE-SVC-A\n-F", "KUBE-SVC-\"A"] {
+        let changes = changes(&[(Table::Nat, name, None, Some(vec![]))], vec![]);
+        assert!(matches!(scripts(&changes, Variant::Nft), Err(OrderError::Unwritable { .. })), "{name:?}");
+    }
+    let deleted = changes(&[], vec![BuiltinChange::Delete(key(Table::Nat, "OUTPUT"), comment("a\n-F"))]);
+    assert!(matches!(scripts(&deleted, Variant::Nft), Err(OrderError::Unwritable { .. })));
     let mut dangling = services(vec![jump("KUBE-SVC-A")]);
     dangling.chains.insert(key(Table::Nat, "KUBE-SVC-A"), ChainChange { before: Some(vec![]), after: None });
     assert!(matches!(scripts(&dangling, Variant::Nft), Err(OrderError::JumpToDeleted { chain, .. }) if chain == at));
