@@ -2,6 +2,8 @@
 
 use tracing_subscriber::EnvFilter;
 
+use super::colour::Colour;
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -23,7 +25,7 @@ pub fn level(verbosity: u8) -> &'static str {
 /// Starts logging. `WEIR_LOG`, if set, says in tracing's words what is logged, instead of `level`.
 pub fn init(level: &str, format: Format) {
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(format!("warn,weir={level}")));
-    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let colour = Colour::Auto.choice(&std::io::stderr()) == anstream::ColorChoice::Always;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
 
@@ -19,10 +20,10 @@ use crate::net::{parse_cidr, parse_ip};
 pub struct SourceOptions {
     /// Read Services, EndpointSlices, Nodes and ServiceCIDRs from the YAML and JSON files of this folder and follow it;
     /// no cluster is needed (weir only)
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path())]
     pub manifests: Option<PathBuf>,
     /// Kubeconfig file of the API server; without it and --master: the cluster that this pod runs in
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub kubeconfig: Option<PathBuf>,
     /// URL of the API server; overrides the one of the kubeconfig
     #[arg(long, value_name = "URL")]
@@ -235,6 +236,11 @@ pub enum NodePortAddress {
 /// One value of `--nodeport-addresses`; repeated values add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodePortAddressList(pub Vec<NodePortAddress>);
+
+/// A path that may be empty, which clap's own parser refuses.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
 
 /// The elements of a comma-separated list; an empty text has none.
 fn elements<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {

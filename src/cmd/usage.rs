@@ -35,7 +35,7 @@ pub(super) fn explain(error: &Error, args: &[OsString]) -> ExitCode {
         }
         _ => {
             let command = subcommand(args).map_or_else(|| "weir".to_owned(), |name| format!("weir {name}"));
-            let _ = writeln!(io::stderr(), "Error: {}; try `{command} --help`", line(error));
+            let _ = writeln!(io::stderr(), "Error: {}; try `{command} --help`", line(error, &command));
         }
     }
     let is_diff = subcommand(args).as_deref() == Some("diff");
@@ -50,7 +50,7 @@ fn subcommand(args: &[OsString]) -> Option<String> {
 }
 
 /// What is wrong.
-fn line(error: &Error) -> String {
+fn line(error: &Error, command: &str) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
@@ -67,10 +67,12 @@ fn line(error: &Error) -> String {
             format!("unknown command {typed:?}: there are {}", names.join(", "))
         }
         ErrorKind::UnknownArgument if flag.starts_with('-') => match text(ContextKind::SuggestedArg) {
-            Some(similar) => format!("unknown flag {flag}, perhaps {similar}"),
-            None => format!("unknown flag {flag}"),
+            Some(similar) if is_slip(flag, &similar) => format!("unknown flag {flag}, perhaps {similar}"),
+            _ => format!("unknown flag {flag}"),
         },
-        ErrorKind::UnknownArgument => format!("does not take any arguments, got {typed:?}: flags begin with --"),
+        ErrorKind::UnknownArgument => {
+            format!("{command} does not take any arguments, got {typed:?}: flags begin with --")
+        }
         ErrorKind::InvalidValue if value.is_empty() => format!("{typed} needs a value"),
         ErrorKind::InvalidValue => {
             let valid = text(ContextKind::ValidValue).unwrap_or_default();
@@ -87,6 +89,23 @@ fn line(error: &Error) -> String {
             first.strip_prefix("error: ").unwrap_or(first).to_owned()
         }
     }
+}
+
+/// Whether one name is the other with a letter or two wrong. What is less alike is another flag, such as one that only
+/// kube-proxy has.
+fn is_slip(typed: &str, known: &str) -> bool {
+    let known: Vec<char> = known.chars().collect();
+    // The distance of Levenshtein, row by row.
+    let mut row: Vec<usize> = (0..=known.len()).collect();
+    for (i, c) in typed.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for (pair, k) in row.windows(2).zip(&known) {
+            let (&[above_left, above], Some(left)) = (pair, next.last()) else { continue };
+            next.push((above_left + usize::from(c != *k)).min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().is_some_and(|distance| *distance <= 2)
 }
 
 #[cfg(test)]
@@ -116,9 +135,14 @@ mod tests {
         let cases = [
             ("proxy --ipvs-scheduler=rr", "unknown flag --ipvs-scheduler"),
             ("proxy --clustr-cidr=10.0.0.0/8", "unknown flag --clustr-cidr, perhaps --cluster-cidr"),
+            ("proxy --clustercidrs=10.0.0.0/8", "unknown flag --clustercidrs, perhaps --cluster-cidr"),
+            ("proxy --healthz-bind-address=::", "unknown flag --healthz-bind-address"),
             ("proxy -x", "unknown flag -x"),
-            ("proxy here", "does not take any arguments, got \"here\": flags begin with --"),
-            ("proxy --masquerade-all maybe", "does not take any arguments, got \"maybe\": flags begin with --"),
+            ("proxy here", "weir proxy does not take any arguments, got \"here\": flags begin with --"),
+            (
+                "proxy --masquerade-all maybe",
+                "weir proxy does not take any arguments, got \"maybe\": flags begin with --",
+            ),
             ("proxy --masquerade-all=maybe", "--masquerade-all: \"maybe\" is neither true nor false"),
             ("proxy --kubeconfig", "--kubeconfig <FILE> needs a value"),
             ("proxy --proxy-mode ipvs", "--proxy-mode \"ipvs\" is not supported: expected one of iptables"),
@@ -133,7 +157,7 @@ mod tests {
         for (typed, expected) in cases {
             let args = normalised(&["weir"].into_iter().chain(typed.split(' ')).collect::<Vec<_>>());
             let error = Cli::try_parse_from(args).expect_err(typed);
-            assert_eq!(line(&error), expected, "{typed}");
+            assert_eq!(line(&error, "weir proxy"), expected, "{typed}");
         }
     }
 }

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(text(&change(&[1, 2, 3], &[1, 4, 3])), " 1-2+4 3");
         assert_eq!(text(&change(&[1, 2], &[2, 1])), "+2 1-2");
         assert_eq!(text(&change(&[], &[1, 2])), "+1+2");
-        assert_eq!(text(&change(&[1, 1, 1], &[1])), "-1-1 1");
+        assert_eq!(text(&change(&[1, 1, 1], &[1])), " 1-1-1");
         assert_eq!(text(&ChainChange { before: None, after: Some(vec![rule(1)]) }), "+1");
         assert_eq!(text(&ChainChange { before: change(&[1], &[]).before, after: None }), "-1");
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::colour::Colour;
 use super::options::{LogOptions, PacingOptions, RuleOptions, SourceOptions};
 use super::settle::{self, HostFacts};
 use super::{Failure, live};
@@ -38,16 +39,6 @@ pub enum Output {
     Restore,
 }
 
-/// When to colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// On a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    Always,
-    Never,
-}
-
 /// What can be typed after `weir diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
@@ -66,7 +57,7 @@ pub struct DiffArgs {
     pub output: Output,
     /// When to colour
     #[arg(long, value_enum, default_value_t)]
-    pub color: Color,
+    pub color: Colour,
     /// Exit 0 for no difference, 1 for an error, 2 for differences (default: 0, 2, 1)
     #[arg(long, action = ArgAction::SetTrue)]
     pub detailed_exitcode: bool,
@@ -123,11 +114,7 @@ fn difference(args: &DiffArgs) -> Result<(Changes, Variant), Failure> {
 }
 
 fn print(args: &DiffArgs, changes: &Changes, variant: Variant) -> Result<(), Failure> {
-    let choice = match args.color {
-        Color::Auto => anstream::AutoStream::choice(&io::stdout()),
-        Color::Always => anstream::ColorChoice::Always,
-        Color::Never => anstream::ColorChoice::Never,
-    };
+    let choice = args.color.choice(&io::stdout());
     let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
     let written = match args.output {
         Output::Text => text::write(&mut out, &grouping::group(changes)),

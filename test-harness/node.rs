@@ -1,0 +1,1 @@
+//! `weir proxy` as a process.
