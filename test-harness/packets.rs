@@ -18,3 +18,21 @@ mod scenarios;
 mod seen;
 #[path = "packets/variants.rs"]
 mod variants;
+#[path = "packets/manifests.rs"]
+mod manifests;
+#[path = "packets/node.rs"]
+mod node;
+#[path = "packets/services.rs"]
+mod services;
+#[path = "packets/stream.rs"]
+mod stream;
+#[path = "packets/world.rs"]
+mod world;
+#[path = "packets/policies.rs"]
+mod policies;
+#[path = "packets/balance.rs"]
+mod balance;
+#[path = "packets/udp.rs"]
+mod udp;
+#[path = "packets/lifetime.rs"]
+mod lifetime;

@@ -13,7 +13,7 @@ use weir::model::oracle::{self, Verdict};
 use weir::net::{Family, Protocol};
 use weir::sim::scenario::{Client, Fixture, Flow};
 
-use super::variants::ip;
+use super::variants::{has_sctp, ip};
 
 /// Name of the server on the node that answers where a packet is let in on purpose.
 pub const WITNESS: &str = "node";
@@ -161,7 +161,7 @@ fn send_loopback_to_node(lab: &Lab) {
 /// Starts a server for each endpoint, under the endpoint's name, and the witness.
 fn serve(lab: &Lab, pods: &BTreeMap<IpAddr, usize>, flows: &[&Flow]) -> Vec<EchoServer> {
     let usable = |ip: IpAddr| lab.node().address(Family::of(&ip)).is_some();
-    let can = |protocol: Protocol| protocol != Protocol::Sctp || weir::lab::sctp_available();
+    let can = |protocol: Protocol| protocol != Protocol::Sctp || has_sctp();
     let mut servers = Vec::new();
     for (protocol, at) in endpoints(flows).into_iter().filter(|(protocol, at)| can(*protocol) && usable(at.ip())) {
         let pod = &lab.pods()[pods[&at.ip()]];

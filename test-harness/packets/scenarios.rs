@@ -9,7 +9,7 @@ use std::sync::Arc;
 use weir::kernel::xtables::restore::RestoreDriver;
 use weir::kernel::xtables::variant::Variant;
 use weir::kernel::xtables::{Changes, Table, Xtables};
-use weir::lab::{DROP_TIMEOUT, Probe, sctp_available, skipped};
+use weir::lab::{DROP_TIMEOUT, Probe, skipped};
 use weir::model::oracle::Verdict;
 use weir::model::{ServicePort, Settings};
 use weir::net::{Family, Protocol};
@@ -20,7 +20,7 @@ use weir::state::State;
 
 use super::fixture::{Real, WITNESS};
 use super::seen::{Seen, complaints, exactly, next_port};
-use super::variants::{driver, on_each_variant, restore, tell_untouched};
+use super::variants::{driver, has_sctp, on_each_variant, restore, tell_untouched};
 
 #[test]
 fn every_packet_meets_its_verdict() {
@@ -138,7 +138,7 @@ fn can_send(real: &Real, flow: &Flow) -> bool {
         skipped(&format!("scenario packets of {}: the kernel has none", Family::of(&flow.packet.destination)));
         return false;
     }
-    if flow.packet.protocol == Protocol::Sctp && !sctp_available() {
+    if flow.packet.protocol == Protocol::Sctp && !has_sctp() {
         skipped(&format!("scenario row {} with real packets: the kernel has no SCTP", flow.row));
         return false;
     }

@@ -64,7 +64,7 @@ impl Seen {
         }
     }
 
-    fn is_answer(&self) -> bool {
+    pub fn is_answer(&self) -> bool {
         matches!(self, Seen::Kept(_) | Seen::Masqueraded(_))
     }
 }

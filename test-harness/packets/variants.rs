@@ -1,10 +1,11 @@
 //! A test for each variant of iptables.
 
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use weir::kernel::xtables::restore::RestoreDriver;
 use weir::kernel::xtables::variant::{Variant, detect};
-use weir::lab::{Host, Lab, rerun, skipped};
+use weir::lab::{Host, Lab, rerun, sctp_available, skipped};
 use weir::net::Family;
 
 /// Runs the test once for each variant, both at the same time, where namespaces can be made. Call it from the test's
@@ -23,6 +24,15 @@ pub fn on_each_variant(test: impl Fn(Variant) + Sync) {
             }
         }
     });
+}
+
+/// Held by who asks whether the kernel has SCTP, which may load a module, and by who looks that nothing else loads it.
+pub static SCTP_MODULE: Mutex<()> = Mutex::new(());
+
+/// Whether the kernel has SCTP.
+pub fn has_sctp() -> bool {
+    let _alone = SCTP_MODULE.lock().unwrap_or_else(PoisonError::into_inner);
+    sctp_available()
 }
 
 /// The driver of a variant as it works on a host, or `None` where it is not installed.
