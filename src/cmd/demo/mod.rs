@@ -57,7 +57,7 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         Entered::Inside => {}
     }
     if let Some(verbosity) = args.verbosity {
-        logging::init(verbosity, logging::Format::Text);
+        logging::init(logging::level(verbosity), logging::Format::Text);
     }
     let as_expected = run::run(args.iptables_variant)?;
     Ok(if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
