@@ -213,12 +213,15 @@ impl History {
             }
             3 if !ours.is_empty() => {
                 let (key, _) = self.random.pick(&ours);
-                let text = format!("*{}\n-I {} -p tcp -j ACCEPT\n-A {1} -m bpf --bytecode x\nCOMMIT\n", key.table, key.name);
+                let text =
+                    format!("*{}\n-I {} -p tcp -j ACCEPT\n-A {1} -m bpf --bytecode x\nCOMMIT\n", key.table, key.name);
                 kernel.edit(family, &text).unwrap();
             }
             _ => {
                 let n = self.random.below(1_000);
-                let text = format!("*filter\n:ADMIN-{n} - [0:0]\n-A ADMIN-{n} -p udp -m udp --dport 7 -j DROP\n-I INPUT -j ADMIN-{n}\nCOMMIT\n");
+                let text = format!(
+                    "*filter\n:ADMIN-{n} - [0:0]\n-A ADMIN-{n} -p udp -m udp --dport 7 -j DROP\n-I INPUT -j ADMIN-{n}\nCOMMIT\n"
+                );
                 kernel.edit(family, &text).unwrap();
             }
         }
@@ -302,7 +305,8 @@ fn difference(before: &Cluster, after: &Cluster) -> Vec<Update> {
         new.insert(node.key(), node);
     }
     let gone = old.keys().filter(|key| !new.contains_key(*key)).cloned().map(Update::Delete);
-    let changed = new.iter().filter(|(key, fact)| old.get(*key) != Some(*fact)).map(|(_, fact)| Update::Upsert(fact.clone()));
+    let changed =
+        new.iter().filter(|(key, fact)| old.get(*key) != Some(*fact)).map(|(_, fact)| Update::Upsert(fact.clone()));
     let mut updates: Vec<Update> = gone.chain(changed).collect();
     if updates.is_empty() {
         // A resync tells what is known.

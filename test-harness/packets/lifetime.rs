@@ -111,10 +111,8 @@ fn t8_connections_outlive_their_endpoint_and_the_process() {
         let Some(mut world) = World::new(variant) else { return };
         let [pod1, pod2, pod4] = world.endpoints(["pod1", "pod2", "pod4"]);
         world.tell(&[web().on(&[pod1, pod4])]);
-        let mut flows: Vec<Flow> = clients(&world, &web())
-            .iter()
-            .map(|(host, to)| Flow::open(host, &Probe::tcp(*to)).unwrap())
-            .collect();
+        let mut flows: Vec<Flow> =
+            clients(&world, &web()).iter().map(|(host, to)| Flow::open(host, &Probe::tcp(*to)).unwrap()).collect();
         let servers: Vec<String> = flows.iter_mut().map(|flow| flow.ask().unwrap().server).collect();
         let mut go_on = |what: &str| {
             let now: Vec<String> = flows.iter_mut().map(|flow| flow.ask().unwrap().server).collect();

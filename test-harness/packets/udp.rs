@@ -97,9 +97,8 @@ fn t44_udp_flows_follow_endpoints_that_are_replaced() {
             assert!(wrong.is_empty(), "{variant}, {what}:\n{}", wrong.join("\n"));
         };
         let tell = |port: u16, endpoints: &[Endpoint]| {
-            let slice = |service: &Service| {
-                service.slice("a", &format!("{{name: u, port: {port}, protocol: UDP}}"), endpoints)
-            };
+            let slice =
+                |service: &Service| service.slice("a", &format!("{{name: u, port: {port}, protocol: UDP}}"), endpoints);
             world.tell(&services().map(|service| format!("{}{}", service.text(), slice(&service))));
         };
         let [pod1, pod2] = world.endpoints(["pod1", "pod2"]);
