@@ -10,6 +10,7 @@
 //! | `ledger` | what is desired, applied, in flight and owed |
 //! | `pacing`, `upkeep` | gaps and waits; when a full compare is due |
 //! | `bisect`, `quarantine` | refused batches, refused fragments |
+//! | `iptables`, `doubt` | the backend of iptables mode, and what it does after a change that failed half way |
 //! | `machine`, `outcome` | the step: choice of the next run, consequences of the last |
 //! | `status` | a snapshot and its health |
 //! | `worker`, `run` | the kernel thread, the loop |
@@ -65,6 +66,7 @@
 
 mod backend;
 mod bisect;
+mod doubt;
 mod event;
 mod iptables;
 mod ledger;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use weir::kernel::xtables::encode::rule_text;
 use weir::kernel::xtables::ownership::{SHARED_FIREWALL, is_owned};
 use weir::kernel::xtables::{ChainKey, ChainName, Match, ObservedRule, Rule, Table, Target};
 use weir::model::{ServicePort, Settings};
@@ -91,7 +92,13 @@ pub fn assert_holds(kernel: &Shared, settings: &Arc<Settings>, model: &[Arc<Serv
     let held = ours(kernel);
     for key in held.keys().chain(desired.chains().keys()) {
         let wanted = desired.chains().get(key).map(|rules| known(rules));
-        assert!(held.get(key) == wanted.as_ref(), "{what}: {key}\nholds {:#?}\nwanted {wanted:#?}", held.get(key));
+        let text = |rules: Option<&Vec<ObservedRule>>| rules.map_or("no such chain\n".to_owned(), |r| text(key.family, r));
+        assert!(
+            held.get(key) == wanted.as_ref(),
+            "{what}: {key}\nholds:\n{}wanted:\n{}",
+            text(held.get(key)),
+            text(wanted.as_ref())
+        );
     }
     let all = all(kernel);
     for wanted in desired.builtin() {
@@ -99,6 +106,14 @@ pub fn assert_holds(kernel: &Shared, settings: &Arc<Settings>, model: &[Arc<Serv
         let count = rules.iter().filter(|rule| **rule == wanted.rule).count();
         assert_eq!(count, 1, "{what}: {} {:?}", wanted.chain, wanted.rule);
     }
+}
+
+fn text(family: Family, rules: &[ObservedRule]) -> String {
+    let line = |rule: &ObservedRule| match rule {
+        ObservedRule::Known(rule) => format!("  {}\n", rule_text(family, rule)),
+        ObservedRule::Verbatim(text) => format!("  {text}\n"),
+    };
+    rules.iter().map(line).collect()
 }
 
 fn known(rules: &[Rule]) -> Vec<ObservedRule> {

@@ -42,6 +42,8 @@ pub struct Promise {
     /// Of the repair under way.
     settings: Arc<Settings>,
     foreign: Chains,
+    /// COMMITs that were looked at.
+    commits: usize,
     /// What happened lately, for messages.
     log: Vec<String>,
     /// How many packets were followed.
@@ -60,6 +62,7 @@ impl Promise {
             trusted: None,
             settings,
             foreign: kernel::foreign(kernel),
+            commits: 0,
             log: Vec::new(),
             packets: 0,
         }
@@ -68,6 +71,12 @@ impl Promise {
     /// Notes something for messages.
     pub fn note(&mut self, what: String) {
         self.log.push(what);
+    }
+
+    /// The last things that happened, a line each.
+    pub fn log(&self) -> String {
+        let lines: Vec<&str> = self.log.iter().rev().take(30).rev().map(String::as_str).collect();
+        lines.join("\n")
     }
 
     /// Somebody else changed the kernel.
@@ -90,6 +99,10 @@ impl Promise {
 
     fn check(&mut self) {
         let seed = self.seed;
+        let commits = kernel::lock(&self.kernel).commits();
+        if std::mem::replace(&mut self.commits, commits) == commits {
+            return;
+        }
         assert_eq!(kernel::foreign(&self.kernel), self.foreign, "WEIR_SEED={seed}: what is not ours was touched");
         let rules = Family::ALL.map(|family| kernel::rules(&self.kernel, family));
         for rules in &rules {
@@ -126,7 +139,7 @@ impl Promise {
                 "WEIR_SEED={}: {}, {packet:?}\nexpected one of {expected:?}\nthe rules say {found:?}\nbefore that:\n{}",
                 self.seed,
                 key.name,
-                self.log.iter().rev().take(20).rev().cloned().collect::<Vec<_>>().join("\n"),
+                self.log(),
             );
             self.packets += 1;
         }
