@@ -11,3 +11,4 @@
 //! | A locally made packet has no input interface: a negated `-i` matches it | `model/oracle` | with an interface detector, the node's own traffic counts as not local |
 //! | ctnetlink `DELETE` without tuple or filter empties the table | `kernel/conntrack` | such a message cannot be built |
 //! | ctnetlink `DELETE` with a filter works on new kernels and is refused by 6.1 | `kernel/conntrack` | what is stale is deleted by tuple and id |
+//! | A ctnetlink list filtered by an IPv6 address leaves out just the entries that have it (seen on 6.18) | `kernel/conntrack/codec` | the kernel filters IPv6 by port only, the reader by address |
