@@ -10,29 +10,35 @@
 //! [`seen`] says what a client can see, [`world`] is the lab with a running weir, [`manifests`] writes its facts.
 //! What needs root or iptables says SKIPPED where they are missing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
+#[path = "packets/balance.rs"]
+mod balance;
 #[path = "packets/fixture.rs"]
 mod fixture;
-#[path = "packets/scenarios.rs"]
-mod scenarios;
-#[path = "packets/seen.rs"]
-mod seen;
-#[path = "packets/variants.rs"]
-mod variants;
+#[path = "packets/kube_proxy.rs"]
+mod kube_proxy;
+#[path = "packets/lifetime.rs"]
+mod lifetime;
 #[path = "packets/manifests.rs"]
 mod manifests;
 #[path = "packets/node.rs"]
 mod node;
+#[path = "packets/policies.rs"]
+mod policies;
+#[path = "packets/scenarios.rs"]
+mod scenarios;
+#[path = "packets/seen.rs"]
+mod seen;
 #[path = "packets/services.rs"]
 mod services;
 #[path = "packets/stream.rs"]
 mod stream;
-#[path = "packets/world.rs"]
-mod world;
-#[path = "packets/policies.rs"]
-mod policies;
-#[path = "packets/balance.rs"]
-mod balance;
+#[path = "packets/takeover.rs"]
+mod takeover;
 #[path = "packets/udp.rs"]
 mod udp;
-#[path = "packets/lifetime.rs"]
-mod lifetime;
+#[path = "packets/variants.rs"]
+mod variants;
+#[path = "packets/world.rs"]
+mod world;

@@ -112,7 +112,9 @@ const CLIENTS: [&str; 6] = ["client", "blocked", "node", "pod1", "pod2", "pod3"]
 fn t22_clients_stay_with_their_endpoint() {
     on_each_variant(|variant| {
         let Some(world) = World::new(variant) else { return };
-        let web = Service::new("web", 1, "{port: 80, nodePort: 30080}").with("type: NodePort").with("sessionAffinity: ClientIP");
+        let web = Service::new("web", 1, "{port: 80, nodePort: 30080}")
+            .with("type: NodePort")
+            .with("sessionAffinity: ClientIP");
         world.tell(&[web.on(&world.endpoints(["pod1", "pod2", "pod4"]))]);
         for family in world.families() {
             for client in CLIENTS {

@@ -32,7 +32,7 @@ fn web() -> Service {
 }
 
 /// A driver that can read, and whose every attempt to write fails.
-fn cannot_write(driver: &RestoreDriver) -> RestoreDriver {
+pub fn cannot_write(driver: &RestoreDriver) -> RestoreDriver {
     let mut tools = driver.tools().clone();
     for family in Family::ALL {
         if let Ok(binaries) = tools.binaries.get_mut(family) {
@@ -95,7 +95,7 @@ fn t8_a_restart_changes_nothing_and_loses_nothing() {
     });
 }
 
-fn without_counters(save: &str) -> String {
+pub fn without_counters(save: &str) -> String {
     let line = |line: &str| match (line.starts_with('#'), line.split_once(" [")) {
         (true, _) => String::new(),
         (_, Some((chain, _))) if line.starts_with(':') => format!("{chain}\n"),
@@ -111,16 +111,14 @@ fn t8_connections_outlive_their_endpoint_and_the_process() {
         let Some(mut world) = World::new(variant) else { return };
         let [pod1, pod2, pod4] = world.endpoints(["pod1", "pod2", "pod4"]);
         world.tell(&[web().on(&[pod1, pod4])]);
-        let mut flows: Vec<Flow> = clients(&world, &web())
-            .iter()
-            .map(|(host, to)| Flow::open(host, &Probe::tcp(*to)).unwrap())
-            .collect();
+        let mut flows: Vec<Flow> =
+            clients(&world, &web()).iter().map(|(host, to)| Flow::open(host, &Probe::tcp(*to)).unwrap()).collect();
         let servers: Vec<String> = flows.iter_mut().map(|flow| flow.ask().unwrap().server).collect();
         let mut go_on = |what: &str| {
             let now: Vec<String> = flows.iter_mut().map(|flow| flow.ask().unwrap().server).collect();
             assert_eq!(now, servers, "{variant}: {what}");
         };
-        world.tell(&[web().on(&[pod2.clone()])]);
+        world.tell(&[web().on(std::slice::from_ref(&pod2))]);
         go_on("both endpoints were replaced");
         world.judge_both(|family| vec![tcp("T8", "pod3", (web().cluster_ip(family), 80), kept(["pod2"]))]);
         world.tell(&[]);

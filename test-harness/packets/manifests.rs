@@ -91,7 +91,8 @@ impl Service {
         for family in Family::ALL {
             let infix = family.as_str().to_lowercase();
             let entries: String = endpoints.iter().filter_map(|endpoint| endpoint.text(family)).collect();
-            let entries = if entries.is_empty() { "endpoints: []\n".to_owned() } else { format!("endpoints:\n{entries}") };
+            let entries =
+                if entries.is_empty() { "endpoints: []\n".to_owned() } else { format!("endpoints:\n{entries}") };
             write!(
                 text,
                 "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{namespace: test, \

@@ -131,7 +131,11 @@ fn t20_t21_t33_to_t37_terminating_endpoints() {
         tell(&[pod1.clone().terminating(), pod4.clone()]);
         let (there, going) = (kept(["pod4"]), kept(["pod1"]));
         let outer = masqueraded(["pod4"]);
-        judge("T35", [there.clone(), going.clone(), there, going.clone()], [outer.clone(), outer, going.clone(), going]);
+        judge(
+            "T35",
+            [there.clone(), going.clone(), there, going.clone()],
+            [outer.clone(), outer, going.clone(), going],
+        );
 
         // All are going.
         tell(&[pod1.clone().terminating(), pod4.clone().terminating()]);
@@ -158,7 +162,9 @@ fn t51_t52_topology_hints() {
         let Some(world) = World::new(variant) else { return };
         let web = Service::new("web", 1, "{port: 80}");
         let [pod1, pod2, pod4] = world.endpoints(["pod1", "pod2", "pod4"]);
-        let zone = |endpoint: &Endpoint, zone: &str| endpoint.clone().with(&format!("hints: {{forZones: [{{name: {zone}}}]}}"));
+        let zone = |endpoint: &Endpoint, zone: &str| {
+            endpoint.clone().with(&format!("hints: {{forZones: [{{name: {zone}}}]}}"))
+        };
         let node = |endpoint: &Endpoint, node: &str| {
             endpoint.clone().with(&format!("hints: {{forZones: [{{name: a}}], forNodes: [{{name: {node}}}]}}"))
         };

@@ -1,5 +1,6 @@
 //! Services: their addresses, their ports, and how they come and go.
 
+use std::slice;
 use std::sync::PoisonError;
 
 use weir::lab::Probe;
@@ -58,7 +59,10 @@ fn t53_t57_source_ranges_and_node_ports_change() {
         let Some(world) = World::new(variant) else { return };
         let endpoints = world.endpoints(["pod1"]);
         let web = |ranges: &str, port: &str| {
-            Service::new("web", 1, port).balanced().with(&format!("loadBalancerSourceRanges: [{ranges}]")).on(&endpoints)
+            Service::new("web", 1, port)
+                .balanced()
+                .with(&format!("loadBalancerSourceRanges: [{ranges}]"))
+                .on(&endpoints)
         };
         let any = Service::new("web", 1, "{port: 80}");
         let verdicts = |family: Family, client: Seen, blocked: Seen, pod: Seen| {
@@ -102,10 +106,10 @@ fn t2_t3_t11_t38_t43_t60_ports_lead_to_their_own_endpoints() {
         let service = many(&[http, admin, same]);
         let slices = [
             // T60: one port in two slices, and T43: with another number in each.
-            service.slice("a", "{name: http, port: 8080}", std::slice::from_ref(&pod1)),
-            service.slice("b", "{name: http, port: 8081}", std::slice::from_ref(&pod4)),
+            service.slice("a", "{name: http, port: 8080}", slice::from_ref(&pod1)),
+            service.slice("b", "{name: http, port: 8081}", slice::from_ref(&pod4)),
             // T2: another port elsewhere.
-            service.slice("c", "{name: admin, port: 8082}", std::slice::from_ref(&pod2)),
+            service.slice("c", "{name: admin, port: 8082}", slice::from_ref(&pod2)),
             service.slice("d", "{name: t, port: 8080}, {name: u, port: 8081, protocol: UDP}", &[pod1, pod2]),
         ]
         .concat();
@@ -154,7 +158,8 @@ fn t1_t6_t7_t12_to_t15_t25_t26_t27_comings_and_goings() {
         let [pod1, pod2] = world.endpoints(["pod1", "pod2"]);
         let web = Service::new("web", 1, "{port: 80}");
         let expose = |spec: &str| Service::new("web", 1, "{port: 80, nodePort: 30080}").with(spec);
-        let (slice, other) = (web.slice("a", "{name: '', port: 8080}", &[pod1.clone()]), Service::new("other", 2, "{port: 80}"));
+        let (slice, other) =
+            (web.slice("a", "{name: '', port: 8080}", slice::from_ref(&pod1)), Service::new("other", 2, "{port: 80}"));
         let both = [pod1, pod2];
         let judge = |row, expect: &dyn Fn() -> std::collections::BTreeSet<Seen>| {
             world.judge_both(|family| vec![tcp(row, "pod3", (web.cluster_ip(family), 80), expect())]);
@@ -251,7 +256,8 @@ fn t16_to_t18_t40_no_sockets_and_no_modules() {
         let ports = "{name: t, port: 80, nodePort: 30080}, {name: u, port: 80, protocol: UDP, nodePort: 30080}, \
                      {name: s, port: 80, protocol: SCTP, nodePort: 30080}";
         let web = Service::new("web", 1, ports).with("type: NodePort");
-        let slice = "{name: t, port: 8080}, {name: u, port: 8080, protocol: UDP}, {name: s, port: 8080, protocol: SCTP}";
+        let slice =
+            "{name: t, port: 8080}, {name: u, port: 8080, protocol: UDP}, {name: s, port: 8080, protocol: SCTP}";
         world.tell(&[web.text(), web.slice("a", slice, &world.endpoints(["pod1"]))]);
         // 30080, in hexadecimal as these files have it.
         for table in ["tcp", "tcp6", "udp", "udp6"] {
