@@ -32,7 +32,7 @@ fn web() -> Service {
 }
 
 /// A driver that can read, and whose every attempt to write fails.
-fn cannot_write(driver: &RestoreDriver) -> RestoreDriver {
+pub fn cannot_write(driver: &RestoreDriver) -> RestoreDriver {
     let mut tools = driver.tools().clone();
     for family in Family::ALL {
         if let Ok(binaries) = tools.binaries.get_mut(family) {
@@ -95,7 +95,7 @@ fn t8_a_restart_changes_nothing_and_loses_nothing() {
     });
 }
 
-fn without_counters(save: &str) -> String {
+pub fn without_counters(save: &str) -> String {
     let line = |line: &str| match (line.starts_with('#'), line.split_once(" [")) {
         (true, _) => String::new(),
         (_, Some((chain, _))) if line.starts_with(':') => format!("{chain}\n"),
@@ -118,7 +118,7 @@ fn t8_connections_outlive_their_endpoint_and_the_process() {
             let now: Vec<String> = flows.iter_mut().map(|flow| flow.ask().unwrap().server).collect();
             assert_eq!(now, servers, "{variant}: {what}");
         };
-        world.tell(&[web().on(&[pod2.clone()])]);
+        world.tell(&[web().on(std::slice::from_ref(&pod2))]);
         go_on("both endpoints were replaced");
         world.judge_both(|family| vec![tcp("T8", "pod3", (web().cluster_ip(family), 80), kept(["pod2"]))]);
         world.tell(&[]);
@@ -132,22 +132,30 @@ fn t8_connections_outlive_their_endpoint_and_the_process() {
     });
 }
 
-/// Endpoints are replaced one by one under a stream of connections, as by a rolling update.
+/// Endpoints are replaced one by one under a stream of connections, as by a rolling update, and all that can be chosen
+/// about the service changes.
 #[test]
-fn t55_a_rolling_update_loses_no_connection() {
+fn t55_changes_lose_no_connection() {
     on_each_variant(|variant| {
         let Some(world) = World::new(variant) else { return };
         let endpoints = world.endpoints(["pod1", "pod2", "pod4", "pod5"]);
         let other = Service::new("other", 2, "{port: 80}");
         world.tell(&[web().on(&endpoints[..2])]);
+        let everyone = "loadBalancerSourceRanges: [192.168.99.0/24, '2001:db8:99::/64']";
+        let choices =
+            ["sessionAffinity: ClientIP", "externalTrafficPolicy: Local", "internalTrafficPolicy: Local", everyone];
         let ((), connections) = while_connecting(&clients(&world, &web()), || {
             for from in [0, 1, 2, 1, 0, 2, 0] {
                 let here = &endpoints[from..from + 2];
                 world.tell(&[web().on(here), other.on(&endpoints[..from])]);
                 world.tell(&[web().on(&[here[0].clone().terminating(), here[1].clone()])]);
             }
+            for choice in choices.into_iter().chain(choices) {
+                world.tell(&[web().with(choice).on(&endpoints[1..3])]);
+                world.tell(&[web().on(&endpoints[..2])]);
+            }
         });
-        println!("{variant}: {connections} connections during fourteen changes");
+        println!("{variant}: {connections} connections during thirty changes");
     });
 }
 
