@@ -18,7 +18,7 @@ use crate::kernel::{self, Shared, lock};
 use crate::promise::Promise;
 use crate::proxy::{Proxy, shared};
 
-const CASES: u64 = 60;
+const CASES: u64 = 40;
 const EVENTS: usize = 40;
 /// Numbers of services.
 const SERVICES: usize = 18;
@@ -69,7 +69,7 @@ fn any_history_converges() {
         packets += history.promise.packets;
     }
     println!("{packets} packets met what was promised");
-    assert!(std::env::var_os("WEIR_SEED").is_some() || packets > 10_000, "{packets}");
+    assert!(std::env::var_os("WEIR_SEED").is_some() || packets > 5_000, "{packets}");
 }
 
 /// The same facts by different ways, without faults: the same kernel, to the byte.
@@ -103,7 +103,9 @@ impl History {
         let now = Arc::clone(&settings.lock().unwrap());
         let promise = Promise::new(seed, &kernel, now);
         let proxy = Proxy::start(&kernel, &settings, Duration::ZERO);
-        let cluster = Cluster::random(&mut random, SERVICES / 2);
+        let mut cluster = Cluster::empty(&mut random);
+        cluster.most_endpoints = 40;
+        (0..SERVICES / 2).for_each(|i| cluster.put(&mut random, i));
         let mut history = History { random, cluster, kernel, settings, proxy, promise, waiting: Vec::new() };
         history.relist();
         history.tell();
@@ -213,12 +215,15 @@ impl History {
             }
             3 if !ours.is_empty() => {
                 let (key, _) = self.random.pick(&ours);
-                let text = format!("*{}\n-I {} -p tcp -j ACCEPT\n-A {1} -m bpf --bytecode x\nCOMMIT\n", key.table, key.name);
+                let text =
+                    format!("*{}\n-I {} -p tcp -j ACCEPT\n-A {1} -m bpf --bytecode x\nCOMMIT\n", key.table, key.name);
                 kernel.edit(family, &text).unwrap();
             }
             _ => {
                 let n = self.random.below(1_000);
-                let text = format!("*filter\n:ADMIN-{n} - [0:0]\n-A ADMIN-{n} -p udp -m udp --dport 7 -j DROP\n-I INPUT -j ADMIN-{n}\nCOMMIT\n");
+                let text = format!(
+                    "*filter\n:ADMIN-{n} - [0:0]\n-A ADMIN-{n} -p udp -m udp --dport 7 -j DROP\n-I INPUT -j ADMIN-{n}\nCOMMIT\n"
+                );
                 kernel.edit(family, &text).unwrap();
             }
         }
@@ -314,7 +319,8 @@ fn difference(before: &Cluster, after: &Cluster) -> Vec<Update> {
         new.insert(node.key(), node);
     }
     let gone = old.keys().filter(|key| !new.contains_key(*key)).cloned().map(Update::Delete);
-    let changed = new.iter().filter(|(key, fact)| old.get(*key) != Some(*fact)).map(|(_, fact)| Update::Upsert(fact.clone()));
+    let changed =
+        new.iter().filter(|(key, fact)| old.get(*key) != Some(*fact)).map(|(_, fact)| Update::Upsert(fact.clone()));
     let mut updates: Vec<Update> = gone.chain(changed).collect();
     if updates.is_empty() {
         // A resync tells what is known.
