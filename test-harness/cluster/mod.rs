@@ -29,6 +29,8 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Cluster {
     pub terrain: Terrain,
+    /// No service gets more in one family.
+    pub most_endpoints: usize,
     pub zone: Option<&'static str>,
     pub entries: BTreeMap<ObjectName, Entry>,
 }
@@ -36,7 +38,7 @@ pub struct Cluster {
 impl Cluster {
     pub fn empty(random: &mut Random) -> Self {
         let zone = *random.pick(&[None, Some("a"), Some("b")]);
-        Cluster { terrain: Terrain::any(random), zone, entries: BTreeMap::new() }
+        Cluster { terrain: Terrain::any(random), most_endpoints: 200, zone, entries: BTreeMap::new() }
     }
 
     /// A cluster of `count` services.
@@ -51,14 +53,14 @@ impl Cluster {
     /// Service number `i` becomes another one.
     pub fn put(&mut self, random: &mut Random, i: usize) {
         let service = frontends::service(random, self.terrain, i);
-        let slices = endpoints::slices(random, &service, i);
+        let slices = endpoints::slices(random, &service, i, self.most_endpoints);
         self.entries.insert(service.name.clone(), Entry { service, slices });
     }
 
     /// Service number `i` stays, its endpoints become others. Nothing if there is no such service.
     pub fn put_endpoints(&mut self, random: &mut Random, i: usize) {
         if let Some(entry) = self.entries.get_mut(&frontends::name(i)) {
-            entry.slices = endpoints::slices(random, &entry.service, i);
+            entry.slices = endpoints::slices(random, &entry.service, i, self.most_endpoints);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::kernel::{self, Shared, lock};
 use crate::promise::Promise;
 use crate::proxy::{Proxy, shared};
 
-const CASES: u64 = 60;
+const CASES: u64 = 40;
 const EVENTS: usize = 40;
 /// Numbers of services.
 const SERVICES: usize = 18;
@@ -69,7 +69,7 @@ fn any_history_converges() {
         packets += history.promise.packets;
     }
     println!("{packets} packets met what was promised");
-    assert!(std::env::var_os("WEIR_SEED").is_some() || packets > 10_000, "{packets}");
+    assert!(std::env::var_os("WEIR_SEED").is_some() || packets > 5_000, "{packets}");
 }
 
 /// The same facts by different ways, without faults: the same kernel, to the byte.
@@ -103,7 +103,9 @@ impl History {
         let now = Arc::clone(&settings.lock().unwrap());
         let promise = Promise::new(seed, &kernel, now);
         let proxy = Proxy::start(&kernel, &settings, Duration::ZERO);
-        let cluster = Cluster::random(&mut random, SERVICES / 2);
+        let mut cluster = Cluster::empty(&mut random);
+        cluster.most_endpoints = 40;
+        (0..SERVICES / 2).for_each(|i| cluster.put(&mut random, i));
         let mut history = History { random, cluster, kernel, settings, proxy, promise, waiting: Vec::new() };
         history.relist();
         history.tell();
