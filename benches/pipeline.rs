@@ -2,8 +2,10 @@
 //!
 //! `cargo bench --bench pipeline`. Prints a table in Markdown; figures that were kept are in `benches/results/`.
 
+#[allow(dead_code, reason = "each benchmark uses a part")]
 #[path = "support/cluster.rs"]
 mod cluster;
+#[allow(dead_code, reason = "each benchmark uses a part")]
 #[path = "support/measure.rs"]
 mod measure;
 

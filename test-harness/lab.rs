@@ -1,5 +1,7 @@
 //! The lab itself: who reaches whom, what the outcomes of a probe mean, and that nothing is left behind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
@@ -138,10 +140,14 @@ fn reject_drop_and_closed_ports_are_told_apart() {
                 assert_eq!(closed, Err(Failure::Refused), "{} {protocol} {family}", host.name());
             }
         }
-        // Rejects are not held back by a rate limit.
-        for _ in 0..20 {
-            assert_eq!(connect(lab.client(), to(81), Protocol::Udp, None), Err(Failure::Refused));
-        }
+        // Rejects are not held back by a rate limit: neither that for one destination nor that for all.
+        thread::scope(|scope| {
+            let ask = || (0..20).map(|_| connect(lab.client(), to(81), Protocol::Udp, None)).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..20).map(|_| scope.spawn(ask)).collect();
+            for outcome in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+                assert_eq!(outcome, Err(Failure::Refused));
+            }
+        });
     }
 }
 
@@ -243,6 +249,26 @@ fn localhost_is_routed_if_wanted() {
         let outcome = connect(lab.node(), "127.0.0.1:30000".parse().unwrap(), Protocol::Tcp, None);
         println!("{outcome:?}");
         assert_eq!(outcome.is_ok(), route_localnet, "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_host_can_have_more_addresses() {
+    if !rerun::allowed().unwrap() {
+        return;
+    }
+    let lab = build(&LabConfig { pods: 1, node2_pods: 0, ..LabConfig::default() });
+    for (family, external) in [(Family::V4, "203.0.113.5"), (Family::V6, "2001:db8:203::5")] {
+        let ip: IpAddr = external.parse().unwrap();
+        if lab.node().address(family).is_none() {
+            continue;
+        }
+        let to = SocketAddr::new(ip, PORT);
+        assert_eq!(connect(lab.client(), to, Protocol::Tcp, None), Err(Failure::Unreachable));
+        lab.node().add_address("lo", ip.into()).unwrap();
+        assert_eq!(connect(lab.client(), to, Protocol::Tcp, None), Err(Failure::Refused));
+        let _server = EchoServer::start_on(lab.node(), "external", &[(Protocol::Tcp, to)]).unwrap();
+        assert_eq!(connect(lab.client(), to, Protocol::Tcp, None).unwrap().server, "external");
     }
 }
 

@@ -3,6 +3,8 @@
 //! This is a program of its own, not a set of libtest's tests: a user namespace is only for a process with one thread.
 //! It starts a copy of itself for each part, as `weir demo` would be started.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

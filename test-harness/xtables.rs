@@ -2,6 +2,9 @@
 //!
 //! What needs root or iptables says SKIPPED where they are missing.
 
+// A test may panic in its helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "xtables/captures.rs"]
 mod captures;
 #[path = "xtables/generate.rs"]

@@ -4,6 +4,7 @@
 //! system, once. A command says what is wrong in one line that names the thing, the value and the remedy, before it
 //! touches anything in the kernel.
 
+pub mod accounting;
 mod colour;
 pub mod demo;
 pub mod diff;

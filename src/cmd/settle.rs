@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Failure;
+use super::accounting::Accounting;
 use super::options::{DetectLocalMode, NodePortAddress, RuleOptions, SourceOptions};
 use crate::model::{LocalDetector, NodePortAddresses, Settings};
 use crate::net::{Family, PerFamily};
@@ -111,8 +112,8 @@ pub struct HostFacts {
     pub addresses: Vec<IpAddr>,
     /// `nf_conntrack_tcp_be_liberal` was set when the process started (contract 3.3).
     pub conntrack_liberal: bool,
-    /// Accounting objects that rules can name: invalid packets, node ports on loopback.
-    pub nfacct: (bool, bool),
+    /// Accounting objects that rules can name.
+    pub accounting: Accounting,
 }
 
 impl HostFacts {
@@ -125,7 +126,7 @@ impl HostFacts {
         Ok(HostFacts {
             addresses: interface_addresses()?,
             conntrack_liberal: liberal.is_ok_and(|value| value.trim() != "0"),
-            nfacct: (false, false),
+            accounting: Accounting::default(),
         })
     }
 }
@@ -167,8 +168,8 @@ pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> S
         // Every iptables that weir drives knows it (1.8.2 and newer), and so do the kernels that those run on.
         random_fully: true,
         drop_invalid: !host.conntrack_liberal,
-        nfacct_ct_invalid: host.nfacct.0,
-        nfacct_localhost_node_ports: host.nfacct.1,
+        nfacct_ct_invalid: host.accounting.ct_invalid,
+        nfacct_localhost_node_ports: host.accounting.localhost_node_ports,
     }
 }
 

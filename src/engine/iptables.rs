@@ -1,12 +1,14 @@
 //! The backend of iptables mode: the iptables plan over an xtables kernel.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode};
+use super::doubt::Doubt;
 use crate::kernel::xtables::ownership::is_owned;
 use crate::kernel::xtables::{
-    ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, Changes, ObserveError, Table, Xtables,
+    ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, ChainKey, Changes, ObserveError, Table, Xtables,
 };
 use crate::model::{ServicePort, Settings};
 use crate::net::Family;
@@ -28,13 +30,24 @@ pub struct IptablesBackend<X> {
     planner: Planner,
     /// The base is known to be in the kernel.
     base_in_place: bool,
+    /// What the kernel holds beside the base is known: no `forget` since the last compare.
+    memory: bool,
+    doubt: Doubt,
 }
 
 impl<X: Xtables> IptablesBackend<X> {
     /// A backend that knows of nothing in the kernel yet.
     pub fn new(xtables: X, settings: SharedSettings, families: Vec<Family>) -> Self {
         let planner = Planner::new(current(&settings), &families);
-        IptablesBackend { xtables, settings, families, planner, base_in_place: false }
+        IptablesBackend {
+            xtables,
+            settings,
+            families,
+            planner,
+            base_in_place: false,
+            memory: false,
+            doubt: Doubt::default(),
+        }
     }
 
     /// The kernel underneath.
@@ -71,18 +84,21 @@ impl<X: Xtables> IptablesBackend<X> {
 
 impl<X: Xtables> Backend for IptablesBackend<X> {
     fn apply(&mut self, moves: &[Move]) -> Result<(), ApplyError> {
-        let mut changes = if self.base_in_place { Changes::default() } else { self.base_changes()? };
-        let own = self.planner.replan(moves);
-        changes.builtin.extend(own.builtin);
-        // A root of a dispatch tree is base and has entries: the planner's word is the later one.
-        changes.chains.extend(own.chains);
+        let base = if self.base_in_place { Changes::default() } else { self.base_changes()? };
+        let mut changes = self.planner.replan(moves);
+        self.doubt.settle(&mut changes, self.memory);
+        let base_only = add_base(&mut changes, base);
         if changes.is_empty() {
             return Ok(());
         }
         let result = self.xtables.apply(&changes);
-        match &result {
-            Ok(()) => self.base_in_place = true,
-            Err(_) => self.planner.revert(moves),
+        if result.is_ok() {
+            self.base_in_place = true;
+            self.doubt.clear();
+        } else {
+            self.planner.revert(moves);
+            changes.chains.retain(|key, _| !base_only.contains(key));
+            self.doubt.failed(changes);
         }
         result
     }
@@ -102,13 +118,33 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
         }
         self.planner = planner;
         self.base_in_place = true;
+        self.memory = true;
+        self.doubt.clear();
         Ok(repair)
     }
 
     fn forget(&mut self) {
         self.planner = Planner::new(current(&self.settings), &self.families);
         self.base_in_place = false;
+        self.memory = false;
+        self.doubt.clear();
     }
+}
+
+/// Adds the base to changes of the planner. A root of a dispatch tree is base and has entries: the planner's word is the
+/// later one. Returns the chains that are in the base alone.
+fn add_base(changes: &mut Changes, base: Changes) -> BTreeSet<ChainKey> {
+    let mut builtin = base.builtin;
+    builtin.append(&mut changes.builtin);
+    changes.builtin = builtin;
+    let mut base_only = BTreeSet::new();
+    for (key, change) in base.chains {
+        if let Entry::Vacant(vacant) = changes.chains.entry(key) {
+            base_only.insert(vacant.key().clone());
+            vacant.insert(change);
+        }
+    }
+    base_only
 }
 
 fn current(settings: &SharedSettings) -> Arc<Settings> {

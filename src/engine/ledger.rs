@@ -39,6 +39,8 @@ pub(super) enum Change {
 struct Sent {
     value: Option<Arc<ServicePort>>,
     since: Option<Moment>,
+    /// When something else became desired during an attempt to leave quarantine.
+    changed: Option<Moment>,
 }
 
 /// The engine's books.
@@ -79,6 +81,9 @@ impl Ledger {
             self.refresh(&key, now);
             return Change::Owed;
         }
+        if let Some(sent) = self.flight.get_mut(&key) {
+            sent.changed.get_or_insert(now);
+        }
         match self.reconsider(&key, now) {
             Some(entry) => Change::Released(entry),
             None => Change::Owed,
@@ -112,7 +117,7 @@ impl Ledger {
             .filter_map(|key| {
                 let since = self.dirty.remove(key)?;
                 let after = self.wanted(key).cloned();
-                self.flight.insert(key.clone(), Sent { value: after.clone(), since: Some(since) });
+                self.flight.insert(key.clone(), Sent { value: after.clone(), since: Some(since), changed: None });
                 Some(Move { before: self.applied.get(key).cloned(), after })
             })
             .collect()
@@ -121,7 +126,7 @@ impl Ledger {
     /// Sends a quarantined fragment on its way to what is desired.
     pub(super) fn send_quarantined(&mut self, key: &ServicePortKey) -> Vec<Move> {
         let after = self.desired.get(key).cloned();
-        self.flight.insert(key.clone(), Sent { value: after.clone(), since: None });
+        self.flight.insert(key.clone(), Sent { value: after.clone(), since: None, changed: None });
         vec![Move { before: self.applied.get(key).cloned(), after }]
     }
 
@@ -131,7 +136,7 @@ impl Ledger {
         for (key, sent) in std::mem::take(&mut self.flight) {
             self.set_applied(&key, sent.value);
             // A newer change that waited behind a rebuild keeps its age.
-            let since = self.again.remove(&key).and(sent.since).unwrap_or(now);
+            let since = self.again.remove(&key).and(sent.since).or(sent.changed).unwrap_or(now);
             if sent.since.is_none()
                 && let Some(entry) = self.quarantine.release(&key)
             {
@@ -142,15 +147,20 @@ impl Ledger {
         released
     }
 
-    /// The kernel did not say yes: everything in flight is owed as before.
-    pub(super) fn reject(&mut self, now: Moment) {
+    /// The kernel did not say yes: everything in flight is owed as before. Returns who left quarantine: who became
+    /// desired as it is while it was tried.
+    pub(super) fn reject(&mut self, now: Moment) -> Vec<(ServicePortKey, Entry)> {
+        let mut released = Vec::new();
         for (key, sent) in std::mem::take(&mut self.flight) {
             if let Some(since) = sent.since {
                 let dirty = self.dirty.entry(key.clone()).or_insert(since);
                 *dirty = since.min(*dirty);
                 self.refresh(&key, now);
+            } else if let Some(entry) = self.reconsider(&key, now) {
+                released.push((key, entry));
             }
         }
+        released
     }
 
     /// The kernel refused the one fragment in flight: it goes into quarantine. Returns its key if it is new there.

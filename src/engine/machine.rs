@@ -203,7 +203,7 @@ impl Engine {
             self.faults = 0;
         }
         let gap_over = match self.ended {
-            Some(ended) if !self.continuing => ended + self.pacing.min_sync_period,
+            Some(ended) if !self.continuing => ended.saturating_add(self.pacing.min_sync_period),
             _ => now,
         };
         let turns = self.turn.following();
@@ -306,8 +306,8 @@ impl Engine {
             last_apply: self.last_apply,
             quarantined: self.quarantined(applied),
             counters: self.counters.clone(),
-            late_after: self.pacing.sync_period * 2,
-            blind_after: self.pacing.sync_period * BLIND_PERIODS,
+            late_after: self.pacing.sync_period.saturating_mul(2),
+            blind_after: self.pacing.sync_period.saturating_mul(BLIND_PERIODS),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The engine: when to write to the kernel, when to try again, whom to leave out, when to look for drift.
 //!
-//! [`Engine::step`] is a pure function of the state, an event and the time; it returns what is to be done. [`run()`]
+//! [`Engine::step`] is a pure function of the state, an event and the time; it returns what is to be done. [`Runner`]
 //! is the thin loop around it. Read in this order:
 //!
 //! | file | what |
@@ -10,6 +10,7 @@
 //! | `ledger` | what is desired, applied, in flight and owed |
 //! | `pacing`, `upkeep` | gaps and waits; when a full compare is due |
 //! | `bisect`, `quarantine` | refused batches, refused fragments |
+//! | `iptables`, `doubt` | the backend of iptables mode, and what it does after a change that failed half way |
 //! | `machine`, `outcome` | the step: choice of the next run, consequences of the last |
 //! | `status` | a snapshot and its health |
 //! | `worker`, `run` | the kernel thread, the loop |
@@ -65,6 +66,7 @@
 
 mod backend;
 mod bisect;
+mod doubt;
 mod event;
 mod iptables;
 mod ledger;
@@ -87,7 +89,7 @@ pub use pacing::{Moment, Pacing};
 pub use run::{Clock, Facts, Handle, RunError, Runner};
 pub use status::{Counters, Failures, FamilyStatus, QuarantinedStatus, Status, Unhealthy};
 pub use upkeep::Cause;
-pub use worker::{Finished, Hooks, KernelThread, Task};
+pub use worker::{Finished, Hooks, KernelThread, OnApplied, Task};
 
 #[cfg(test)]
 mod tests;

@@ -46,6 +46,14 @@ pub enum Notice {
 }
 
 impl Notice {
+    /// The fragment that it is about.
+    pub fn key(&self) -> Option<&ServicePortKey> {
+        match self {
+            Notice::Quarantined { key, .. } | Notice::Recovered { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
     pub fn severity(&self) -> Severity {
         match self {
             Notice::Started { .. }

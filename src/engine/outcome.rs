@@ -87,6 +87,11 @@ impl Engine {
         actions.extend(released.into_iter().map(|(key, entry)| recovered(key, &entry, now)));
     }
 
+    fn reject(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let released = self.ledger.reject(now);
+        actions.extend(released.into_iter().map(|(key, entry)| recovered(key, &entry, now)));
+    }
+
     /// The kernel said yes to something, or no to one fragment: it answers.
     fn kernel_works(&mut self, actions: &mut Vec<Action>) {
         let failures = self.retry.succeed();
@@ -105,7 +110,7 @@ impl Engine {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        self.ledger.reject(now);
+        self.reject(now, actions);
         if batch == Batch::Suspects {
             self.suspects.put_back(keys);
         }
@@ -143,12 +148,12 @@ impl Engine {
                 }
             }
             [_] => {
-                self.ledger.reject(now);
+                self.reject(now, actions);
                 self.suspects.put_back(keys);
                 self.probe = true;
             }
             _ => {
-                self.ledger.reject(now);
+                self.reject(now, actions);
                 if batch == Batch::Fresh && self.suspects.is_empty() {
                     actions.push(Action::Notice(Notice::Bisecting { fragments: keys.len(), reason }));
                 }
@@ -212,7 +217,9 @@ impl Engine {
         let fragments = self.ledger.applied().values();
         let moves: Vec<_> = fragments.map(|after| Move { before: None, after: Some(after.clone()) }).collect();
         actions.push(Action::Notice(Notice::Started { fragments: moves.len(), repair }));
-        actions.push(Action::Applied(moves));
+        if !moves.is_empty() {
+            actions.push(Action::Applied(moves));
+        }
     }
 
     /// Writing the difference is refused, and the difference may still be the same. If not, it is tried again.
@@ -259,7 +266,7 @@ impl Engine {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        self.ledger.reject(now);
+        self.reject(now, actions);
         let kind = error.kind();
         match kind {
             None => self.counters.observe_failures += 1,

@@ -59,13 +59,13 @@ impl Backoff {
         let wait = doubled.unwrap_or(self.max).min(self.max);
         self.failures = self.failures.saturating_add(1);
         self.failed_at = now;
-        self.until = now + wait;
+        self.until = now.saturating_add(wait);
         wait
     }
 
     /// Something new is worth an attempt before the wait is over, but never sooner than the first wait.
     pub(super) fn hurry(&mut self) {
-        self.until = self.until.min(self.failed_at + self.first);
+        self.until = self.until.min(self.failed_at.saturating_add(self.first));
     }
 
     /// Back to no wait; returns how many failures there were.

@@ -66,7 +66,7 @@ impl Quarantine {
         entry.reason = reason;
         entry.attempts = entry.attempts.saturating_add(1);
         entry.last_try = now;
-        entry.next_try = now + entry.backoff.fail(now);
+        entry.next_try = now.saturating_add(entry.backoff.fail(now));
         is_new
     }
 
@@ -76,7 +76,7 @@ impl Quarantine {
             && entry.refused.as_ref() != wanted
         {
             entry.backoff.succeed();
-            entry.next_try = entry.next_try.min(now.max(entry.last_try + CHANGED_GAP));
+            entry.next_try = entry.next_try.min(now.max(entry.last_try.saturating_add(CHANGED_GAP)));
         }
     }
 

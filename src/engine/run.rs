@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
@@ -18,6 +18,8 @@ use crate::state::Update;
 
 /// How many batches of facts are taken in before the engine steps.
 const BATCHES: usize = crate::source::QUEUE;
+
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The store of facts together with resolving.
 pub trait Facts: Send {
@@ -41,9 +43,9 @@ impl Clock {
         self.0.elapsed()
     }
 
-    /// When a moment is or was, for arithmetic with other clocks.
+    /// When a moment is or was, for arithmetic with other clocks. Moments beyond a century are a century away.
     pub fn instant(&self, moment: Moment) -> Instant {
-        self.0 + moment
+        self.0 + moment.min(CENTURY)
     }
 }
 
@@ -228,10 +230,14 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 }
 
 fn log(notice: &Notice) {
+    let key = notice.key();
+    let family = key.map(|key| key.family.as_str());
+    let service_port = key.map(|key| key.name.to_string());
+    let service_port = service_port.as_deref();
     match notice.severity() {
-        Severity::Info => tracing::info!("{notice}"),
-        Severity::Warning => tracing::warn!("{notice}"),
-        Severity::Error => tracing::error!("{notice}"),
+        Severity::Info => tracing::info!(service_port, family, "{notice}"),
+        Severity::Warning => tracing::warn!(service_port, family, "{notice}"),
+        Severity::Error => tracing::error!(service_port, family, "{notice}"),
     }
     let (Notice::Drift { repair, .. } | Notice::Repaired { repair, .. }) = notice else { return };
     for line in &repair.lines {

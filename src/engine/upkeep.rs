@@ -108,10 +108,10 @@ impl Upkeep {
         let leftovers = tidy && self.causes.contains(&Cause::Leftovers);
         let asked = [
             urgent.then_some(Moment::ZERO),
-            leftovers.then(|| self.ended.map_or(Moment::ZERO, |ended| ended + LEFTOVERS_GAP)),
+            leftovers.then(|| self.ended.map_or(Moment::ZERO, |ended| ended.saturating_add(LEFTOVERS_GAP))),
         ];
         let asked = asked.into_iter().flatten().min().map(|at| at.max(self.slow_retry.ready()));
-        let periodic = self.ended.map(|ended| ended + self.period);
+        let periodic = self.ended.map(|ended| ended.saturating_add(self.period));
         let due = asked.into_iter().chain(periodic).min()?;
         Some(due.max(self.retry.ready()))
     }

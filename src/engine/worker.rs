@@ -28,10 +28,13 @@ pub struct Finished {
     pub succeeded: bool,
 }
 
+/// Called with moves that the kernel said yes to.
+pub type OnApplied = Box<dyn FnMut(&[Move]) + Send>;
+
 /// What is called on the kernel thread, between kernel actions. A hook may block; the next action waits for it.
 pub struct Hooks {
     /// The kernel said yes to these moves. After the first compare, or a rebuild, `before` is `None` throughout.
-    pub applied: Box<dyn FnMut(&[Move]) + Send>,
+    pub applied: OnApplied,
     /// A kernel action is over.
     pub finished: Box<dyn FnMut(Finished) + Send>,
 }

@@ -5,4 +5,5 @@
 
 pub mod conntrack;
 pub mod netlink;
+pub mod nfacct;
 pub mod xtables;

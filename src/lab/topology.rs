@@ -75,16 +75,17 @@ const POD_BRIDGE: &str = "cbr0";
 const UPLINK: &str = "eth0";
 
 /// Who is on the lan, with the number of its address.
-const ON_LAN: [(&str, u128); 5] = [("gateway", 1), ("node", 10), ("node2", 20), ("client", 100), ("blocked", 200)];
+const ON_LAN: [(&str, u128); 5] =
+    [("gateway", GATEWAY), ("node", 10), ("node2", 20), ("client", 100), ("blocked", 200)];
 
 /// No one listens here.
 const CLOSED_PORT: u16 = 9;
-/// How long a link may take to come up, and how long to wait for one packet.
+/// How long a gateway may take to answer, and how long to wait for one packet.
 const READY: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Number of the node in the network of its pods; the pods come after it.
-const POD_GATEWAY: u128 = 1;
+/// Number of the gateway in every network. That of the pods is their node; the pods come after it.
+const GATEWAY: u128 = 1;
 
 impl Lab {
     /// Builds the lab. See the [module](super) for what is where, and for the rights that it needs.
@@ -98,7 +99,7 @@ impl Lab {
         for (nets, count) in [(&NODE_PODS, config.pods), (&NODE2_PODS, config.node2_pods)] {
             for on_its_node in 0..count as u128 {
                 pod += 1;
-                wanted.push((format!("pod{pod}"), numbered(nets, POD_GATEWAY + 1 + on_its_node)?));
+                wanted.push((format!("pod{pod}"), numbered(nets, GATEWAY + 1 + on_its_node)?));
             }
         }
         let mut hosts = create_all(wanted, &families)?.into_iter();
@@ -107,7 +108,7 @@ impl Lab {
         let (gateway, node, node2, client, blocked) = (next()?, next()?, next()?, next()?, next()?);
         let mut pods: Vec<Host> = hosts.collect();
         let node2_pods = pods.split_off(config.pods.min(pods.len()));
-        let on_pod_side = numbered(&NODE_PODS, POD_GATEWAY)?;
+        let on_pod_side = numbered(&NODE_PODS, GATEWAY)?;
         let pod_gateway = families.iter().map(|family| *on_pod_side.get(*family)).collect();
         let lab = Lab { gateway, node, node2, client, blocked, pods, node2_pods, pod_gateway };
         lab.wire(config, &families)?;
@@ -172,8 +173,8 @@ impl Lab {
         configure(&self.gateway, async |links| {
             let lan = links.add_bridge("lan").await?;
             add_addresses(links, lan, &self.gateway, &LAN).await?;
-            for host in members {
-                let port = links.add_veth(host.name(), UPLINK, host).await?;
+            for (number, host) in (1..).zip(members) {
+                let port = links.add_veth(number, host.name(), UPLINK, host).await?;
                 links.add_port(port, lan, false).await?;
             }
             Ok(())
@@ -187,18 +188,30 @@ impl Lab {
         }
         let nodes = [(&self.node, &self.pods, &NODE_PODS), (&self.node2, &self.node2_pods, &NODE2_PODS)];
         for (node, pods, nets) in nodes {
-            let gateway = numbered(nets, POD_GATEWAY)?;
+            let gateway = numbered(nets, GATEWAY)?;
             let gateway: Vec<IpAddr> = families.iter().map(|family| *gateway.get(*family)).collect();
             match config.pod_network {
                 PodNetwork::Routed => wire_routed(node, pods, &gateway)?,
                 PodNetwork::Bridge => wire_bridge(node, pods, &gateway, nets)?,
             }
-            for pod in pods {
-                wait_until_ready(pod, &gateway)?;
+        }
+        self.wait_until_ready(families)
+    }
+
+    fn wait_until_ready(&self, families: &[Family]) -> Result<(), LabError> {
+        for host in self.hosts() {
+            configure(host, async |links| links.wait_until_ready().await)?;
+        }
+        let on_lan = [&self.node, &self.node2, &self.client, &self.blocked].into_iter().map(|host| (host, &LAN));
+        let on_node = self.pods.iter().map(|pod| (pod, &NODE_PODS));
+        let on_node2 = self.node2_pods.iter().map(|pod| (pod, &NODE2_PODS));
+        for (host, nets) in on_lan.chain(on_node).chain(on_node2) {
+            let gateway = numbered(nets, GATEWAY)?;
+            for family in families {
+                reach(host, *gateway.get(*family))?;
             }
         }
-        let gateway: Vec<IpAddr> = self.gateway.addresses().collect();
-        members.into_iter().try_for_each(|host| wait_until_ready(host, &gateway))
+        Ok(())
     }
 
     /// Routes on the lan: pods by way of their node, services by way of `node`, all else by way of the gateway.
@@ -226,17 +239,14 @@ impl Lab {
     }
 }
 
-/// Waits until packets pass between a host and its gateway. A new link loses them until a work queue of the kernel has
-/// seen that its other end is up, and nothing tells when that is.
-fn wait_until_ready(host: &Host, gateway: &[IpAddr]) -> Result<(), LabError> {
+/// Waits until packets pass between a host and its gateway, and each knows the other's link address.
+fn reach(host: &Host, gateway: IpAddr) -> Result<(), LabError> {
     let patience = Instant::now() + READY;
-    for address in gateway {
-        let probe = Probe::tcp(SocketAddr::new(*address, CLOSED_PORT)).timeout(RETRY);
-        while probe.run(host) != Err(Failure::Refused) {
-            if Instant::now() > patience {
-                let late = io::Error::from(io::ErrorKind::TimedOut);
-                return Err(LabError::io(host.name(), format!("reach its gateway {address}"))(late));
-            }
+    let probe = Probe::tcp(SocketAddr::new(gateway, CLOSED_PORT)).timeout(RETRY);
+    while probe.run(host) != Err(Failure::Refused) {
+        if Instant::now() > patience {
+            let late = io::Error::from(io::ErrorKind::TimedOut);
+            return Err(LabError::io(host.name(), format!("reach its gateway {gateway}"))(late));
         }
     }
     Ok(())
@@ -276,9 +286,14 @@ fn create(name: &str, addresses: PerFamily<Option<IpAddr>>) -> Result<Host, LabE
 }
 
 /// All hosts forward: it does no harm to those that have one link. ICMP errors are not held back, because they are
-/// what tells a reject from a drop.
+/// what tells a reject from a drop: a rate of 0 lifts the limit for each destination, and a mask without types the one
+/// for all of them together (1000 in a second, 50 at once).
 fn sysctls(host: &Host) -> Vec<(String, &'static str)> {
-    let mut list = vec![("net/ipv4/ip_forward".to_owned(), "1"), ("net/ipv4/icmp_ratelimit".to_owned(), "0")];
+    let mut list = vec![
+        ("net/ipv4/ip_forward".to_owned(), "1"),
+        ("net/ipv4/icmp_ratelimit".to_owned(), "0"),
+        ("net/ipv4/icmp_ratemask".to_owned(), "0"),
+    ];
     for scope in ["all", "default"] {
         list.extend([
             (format!("net/ipv4/conf/{scope}/rp_filter"), "0"),
@@ -287,6 +302,8 @@ fn sysctls(host: &Host) -> Vec<(String, &'static str)> {
     }
     if host.address(Family::V6).is_some() {
         list.push(("net/ipv6/icmp/ratelimit".to_owned(), "0"));
+        // The mask cannot be empty: a type that nobody has.
+        list.push(("net/ipv6/icmp/ratemask".to_owned(), "250"));
         for scope in ["all", "default"] {
             list.extend([
                 (format!("net/ipv6/conf/{scope}/disable_ipv6"), "0"),
@@ -315,7 +332,7 @@ fn same_family<'a>(addresses: &'a [IpAddr], as_in: &IpNet) -> impl Iterator<Item
 fn wire_routed(node: &Host, pods: &[Host], gateway: &[IpAddr]) -> Result<(), LabError> {
     configure(node, async |links| {
         for (number, pod) in (1..).zip(pods) {
-            let link = links.add_veth(&format!("veth{number}"), UPLINK, pod).await?;
+            let link = links.add_veth(number, &format!("veth{number}"), UPLINK, pod).await?;
             for address in gateway {
                 links.add_address(link, host_net(*address)).await?;
             }
@@ -349,7 +366,7 @@ fn wire_bridge(node: &Host, pods: &[Host], gateway: &[IpAddr], nets: &Nets) -> R
             links.add_address(bridge, with_length(*address, nets.get(Family::of(address)))).await?;
         }
         for (number, pod) in (1..).zip(pods) {
-            let link = links.add_veth(&format!("veth{number}"), UPLINK, pod).await?;
+            let link = links.add_veth(number, &format!("veth{number}"), UPLINK, pod).await?;
             links.add_port(link, bridge, true).await?;
         }
         Ok(())

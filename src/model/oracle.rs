@@ -162,15 +162,19 @@ impl Case<'_> {
     }
 
     /// Each endpoint of the list is as likely as any other. An endpoint that reaches itself is always masqueraded:
-    /// it would take the answer for its own.
+    /// it would take the answer for its own. What comes in for an endpoint that has an address of this node (a pod in
+    /// the host's network) keeps its source: it does not leave again, and its answer comes back through us anyway.
     fn served_from(self, service: &ServicePort, list: List, masquerade: bool) -> Option<Outcomes> {
         let endpoints: Vec<Endpoint> = match list {
             List::Cluster => service.cluster_endpoints().collect(),
             List::Local => service.local_endpoints().collect(),
         };
         let probability = 1.0 / endpoints.len() as f64;
-        let outcome =
-            |endpoint: Endpoint| Outcome { endpoint, masqueraded: masquerade || endpoint.ip == self.packet.source };
+        let outcome = |endpoint: Endpoint| {
+            let stays_here = !self.is_from_this_node() && self.host.is_local(&endpoint.ip);
+            let masqueraded = (masquerade || endpoint.ip == self.packet.source) && !stays_here;
+            Outcome { endpoint, masqueraded }
+        };
         let outcomes: Outcomes = endpoints.into_iter().map(|endpoint| (outcome(endpoint), probability)).collect();
         (!outcomes.is_empty()).then_some(outcomes)
     }

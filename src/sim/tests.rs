@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::kernel::xtables::variant::Variant;
 use crate::kernel::xtables::{
-    ApplyErrorKind, BuiltinChange, ChainChange, ChainKey, ChainName, Changes, Match, ObservedRule, Rule, Table,
-    Target, Xtables,
+    ApplyErrorKind, BuiltinChange, ChainChange, ChainKey, ChainName, Changes, Match, ObservedRule, Rule, Table, Target,
+    Xtables,
 };
 use crate::net::Family::{self, V4};
 

@@ -1,7 +1,7 @@
 //! The packet tracer: what typed rules do to the first packet of a flow, without a kernel.
 //!
 //! [`trace`] walks the hooks in the kernel's order and reports every way that the packet can go, with its
-//! probability. It knows nothing of services: it judges rules by what they do, whoever wrote them. [`lint`] says
+//! probability. It knows nothing of services: it judges rules by what they do, whoever wrote them. [`lint()`] says
 //! whether a kernel would take the rules at all.
 //!
 //! The order of the hooks:

@@ -11,8 +11,8 @@ use weir::net::{Endpoint, Family, Protocol};
 const SERVICES: usize = 10_000;
 const ENDPOINTS: usize = 10;
 
-/// The chains of one service: 1 dispatch rule, 1 + 10 rules, 10 times 2.
-fn service(i: usize) -> Vec<(ChainName, Vec<Rule>)> {
+/// The chains of one service, 1 + 10 rules and 10 times 2, and its rule in KUBE-SERVICES.
+fn service(i: usize) -> (Vec<(ChainName, Vec<Rule>)>, Rule) {
     let comment: Arc<str> = format!("ns-{i}/service-{i}:http").into();
     let noted = |text: Arc<str>| vec![Match::Comment(text)];
     let svc = ChainName::new(format!("KUBE-SVC-{i:016}"));
@@ -27,6 +27,7 @@ fn service(i: usize) -> Vec<(ChainName, Vec<Rule>)> {
     };
     let ports = Match::Ports { protocol: Protocol::Tcp, source: None, destination: Some(PortRange::one(80)) };
     first.matches.push(ports);
+    let dispatch = Rule { target: Some(Target::Jump(svc.clone())), ..first.clone() };
     let mut chains = vec![(svc, vec![first])];
     for j in 0..ENDPOINTS {
         let n = i * ENDPOINTS + j;
@@ -54,13 +55,15 @@ fn service(i: usize) -> Vec<(ChainName, Vec<Rule>)> {
         };
         chains.push((sep, vec![masquerade, dnat]));
     }
-    chains
+    (chains, dispatch)
 }
 
 #[test]
 #[ignore = "a measurement"]
 fn encode_and_decode_320_000_rules() {
-    let chains: Vec<_> = (0..SERVICES).flat_map(service).collect();
+    let (per_service, dispatch): (Vec<_>, Vec<_>) = (0..SERVICES).map(service).unzip();
+    let mut chains: Vec<_> = per_service.into_iter().flatten().collect();
+    chains.push((ChainName::new("KUBE-SERVICES"), dispatch));
     let rules: usize = chains.iter().map(|(_, rules)| rules.len()).sum();
 
     let start = Instant::now();

@@ -1,10 +1,9 @@
 //! What is compared with: the kernel, nothing, or saved rules.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use crate::cmd::Failure;
+use crate::cmd::accounting::Accounting;
 use crate::cmd::options::VariantChoice;
 use crate::kernel::xtables::decode::read_scattered;
 use crate::kernel::xtables::restore::RestoreDriver;
@@ -21,20 +20,20 @@ pub enum Against {
     Files(Vec<SavedRules>),
 }
 
-/// A file that is open.
+/// A file, read: what it comes from may be a pipe, which is there once.
 pub struct SavedRules {
     family: Family,
     path: PathBuf,
-    file: File,
+    text: String,
 }
 
 impl SavedRules {
     fn open(family: Family, path: &Path, flag: &str) -> Result<Self, Failure> {
-        let file = File::open(path).map_err(|error| {
+        let text = std::fs::read_to_string(path).map_err(|error| {
             let path = path.display();
             Failure::new(format!("{flag} {path}: cannot be read: {error}; give `live`, `empty` or saved rules"))
         })?;
-        Ok(SavedRules { family, path: path.to_owned(), file })
+        Ok(SavedRules { family, path: path.to_owned(), text })
     }
 }
 
@@ -76,6 +75,15 @@ impl Against {
         }
     }
 
+    /// The accounting objects that rules would name.
+    pub fn accounting(&self) -> Accounting {
+        match self {
+            Against::Live(driver) => Accounting::foretell(&driver.tools().families()),
+            Against::Empty => Accounting::default(),
+            Against::Files(files) => Accounting::named_in(files.iter().map(|saved| saved.text.as_str())),
+        }
+    }
+
     /// For the form of restore input: that of the tools at hand, or the one that was asked for.
     pub fn variant(&self, choice: VariantChoice) -> Variant {
         match (self, choice) {
@@ -107,8 +115,8 @@ fn show_live(driver: &mut RestoreDriver, comparison: &mut Comparison) -> Result<
 }
 
 fn show_file(saved: &SavedRules, comparison: &mut Comparison) -> Result<(), Failure> {
-    let SavedRules { family, path, file } = saved;
-    read_scattered(*family, &mut BufReader::new(file), &mut |table, chain| {
+    let SavedRules { family, path, text } = saved;
+    read_scattered(*family, &mut text.as_bytes(), &mut |table, chain| {
         comparison.observed(*family, table, chain);
     })
     .map_err(|error| Failure::new(format!("{}: {error}", path.display())))

@@ -106,7 +106,8 @@ fn difference(args: &DiffArgs) -> Result<(Changes, Variant), Failure> {
     }
     let facts = facts::read(&source, &node_name, args.timeout)?;
     let model = facts::model(&facts, node_name, &families);
-    let settings = Arc::new(settle::settings(&args.rules, facts.node(), &HostFacts::read()?));
+    let host = HostFacts { accounting: against.accounting(), ..HostFacts::read()? };
+    let settings = Arc::new(settle::settings(&args.rules, facts.node(), &host));
     let (desired, _) = Desired::plan(&settings, &families, &model);
     let mut comparison = desired.compare();
     against.show(&mut comparison)?;

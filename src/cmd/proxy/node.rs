@@ -8,6 +8,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::facts::{NodeFacts, SettingsKeeper};
 use super::flows::UdpFlows;
+use crate::cmd::accounting::Accounting;
 use crate::cmd::options::RuleOptions;
 use crate::cmd::settle::HostFacts;
 use crate::cmd::{Failure, live};
@@ -45,7 +46,8 @@ impl RunningNode {
     /// A sysctl that cannot be set, a thread that cannot be started.
     pub fn start(config: NodeConfig, driver: RestoreDriver, updates: Updates) -> Result<Self, Failure> {
         let families = driver.tools().families();
-        let settings = Arc::new(SettingsKeeper::new(config.rules, HostFacts::read()?));
+        let host = HostFacts { accounting: Accounting::make(&families), ..HostFacts::read()? };
+        let settings = Arc::new(SettingsKeeper::new(config.rules, host));
         if settings.current().localhost_node_ports && families.contains(&Family::V4) {
             live::enable_route_localnet()?;
         }

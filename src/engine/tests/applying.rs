@@ -358,6 +358,18 @@ fn busy_in_the_middle_of_bisecting_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_fragment_that_is_desired_as_it_is_while_it_is_tried_leaves_quarantine() {
+    let mut engine = started(pacing(), 1, s(1));
+    engine.step(put([value(0, 2)]), s(5));
+    engine.step(failed(ApplyErrorKind::Refused), s(5));
+    assert!(moves(&engine.step(put([value(0, 3)]), s(7))).is_some());
+    assert!(engine.step(put([value(0, 1)]), s(7)).is_empty());
+    let actions = engine.step(failed(ApplyErrorKind::Busy), s(7));
+    assert!(notices(&actions).iter().any(|n| matches!(n, Notice::Recovered { .. })));
+    assert!(engine.status().quarantined.is_empty());
+}
+
+#[test]
 fn health_turns_bad_with_an_old_change_and_good_when_it_is_in() {
     let mut engine = started(Pacing::new(s(1), s(30)), 4, s(1));
     let begun = s(10);

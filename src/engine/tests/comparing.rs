@@ -240,6 +240,23 @@ fn a_flush_beside_a_leftover_in_use_is_repaired() {
 }
 
 #[test]
+fn a_silent_flush_beside_a_leftover_in_use_is_noticed_in_time() {
+    let mut bench = Bench::started(pacing(), 100);
+    bench.fake.stuck.insert(key(500));
+    bench.fake.kernel.insert(key(500), value(500, 1));
+    bench.pass(s(2000));
+    assert_eq!(bench.quarantined(), []);
+    // By now writing compares are ten minutes apart; looking ones are not.
+    bench.fake.kernel = [(key(500), value(500, 1))].into();
+    let rebuilds = bench.engine.status().counters.rebuilds;
+    bench.pass(s(31) + s(31));
+    assert_eq!(bench.fake.kernel.len(), 101);
+    assert!(bench.healthy());
+    bench.pass(s(100));
+    assert_eq!(bench.engine.status().counters.rebuilds, rebuilds + 1);
+}
+
+#[test]
 fn a_fragment_that_is_refused_since_lately_takes_nobody_down_in_a_flush() {
     let mut bench = Bench::started(pacing(), 50);
     // The kernel took it once; it does not any more.

@@ -58,7 +58,8 @@ impl Fake {
 
     /// The first thing that goes wrong with a change, and how many of its moves come into force before that.
     fn trouble(&mut self, moves: &[Move], base: bool) -> Option<(usize, ApplyError)> {
-        let partial = moves.len() * self.partial / 100;
+        let bad = Self::refuses(moves);
+        let partial = (moves.len() * self.partial / 100).min(bad.unwrap_or(moves.len()));
         if let Some(Fault::Apply(kind)) = self.fault {
             self.fault = None;
             return Some((partial, error(kind, "a fault")));
@@ -66,8 +67,8 @@ impl Fake {
         if base && self.base_is_poison {
             return Some((0, error(ApplyErrorKind::Refused, "the base is refused")));
         }
-        let bad = Self::refuses(moves)?;
-        Some((partial.min(bad), error(ApplyErrorKind::Refused, &format!("refused: {}", key_of(&moves[bad]).name))))
+        let bad = bad?;
+        Some((partial, error(ApplyErrorKind::Refused, &format!("refused: {}", key_of(&moves[bad]).name))))
     }
 }
 
@@ -136,7 +137,7 @@ impl Backend for Fake {
 
     fn suspect(&self, error: &ApplyError) -> Option<ServicePortKey> {
         let name = error.message.strip_prefix("refused: ").filter(|_| self.hints)?;
-        (0..100_000).map(key).find(|key| key.name.to_string() == name)
+        Some(key(name.trim_start_matches("ns/svc-").parse().unwrap()))
     }
 }
 

@@ -163,3 +163,12 @@ fn p23_stop_ends_the_loop() {
     assert!(engine.step(put([value(0, 3)]), s(12)).is_empty());
     assert!(engine.step(Event::Wake, s(99)).is_empty());
 }
+
+#[test]
+fn absurd_periods_do_not_overflow() {
+    let mut engine = started(Pacing::new(Duration::MAX, Duration::MAX), 1, s(5));
+    let actions = engine.step(put([value(0, 2)]), s(6));
+    let at = wake_at(&actions).expect("a time");
+    assert!(Clock::start().instant(at) > std::time::Instant::now());
+    assert_eq!(engine.status().health(Family::V4, s(7)), Ok(()));
+}

@@ -302,6 +302,10 @@ impl<'a> Draft<'a> {
 
     /// Notes what a service port in force means for the frontends that are wanted.
     fn see(&mut self, service: &ServicePort) {
+        let wanted = |frontend: &Frontend| self.checks.contains_key(frontend);
+        if !Frontend::of(service).any(|f| wanted(&f) || self.node_port_at(f).as_ref().is_some_and(wanted)) {
+            return;
+        }
         let serving: Arc<[Endpoint]> = sorted(serving(service)).into();
         for frontend in Frontend::of(service) {
             // Where it has a node port's number at a node's address, entries of the node port may be left there.

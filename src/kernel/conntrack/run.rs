@@ -12,6 +12,10 @@ use crate::net::{Endpoint, Family};
 const ATTEMPTS: u32 = 5;
 
 /// Up to this many lists that the kernel filters by port; above, one list of all UDP entries.
+///
+/// A list that finds nothing costs the walk over the table, one of everything the writing down of each entry, too.
+/// Linux 6.18, two cores, 262,144 buckets, time in the kernel: with 1,000 entries 11 and 11 ms, with 50,000 44 and
+/// 127 ms, with 200,000 135 and 600 ms (November 2026). So they break even at one to four lists.
 const FEW: usize = 3;
 
 /// What a successful run did.

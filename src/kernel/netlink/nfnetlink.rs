@@ -9,7 +9,9 @@ use crate::net::Family;
 pub enum Subsystem {
     Conntrack = 1,
     Ipset = 6,
+    Accounting = 7,
     NfTables = 10,
+    NfTablesCompat = 11,
 }
 
 /// The type of a message of a subsystem.

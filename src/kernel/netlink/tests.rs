@@ -135,8 +135,7 @@ fn a_dump_can_end_in_an_error() {
         answer.message(message::DONE, flags::MULTI, |body| {
             body.raw(code);
         });
-        let end = Message::read(answer.bytes()).unwrap().0.end_of_dump();
-        end
+        Message::read(answer.bytes()).unwrap().0.end_of_dump()
     };
     assert_eq!(end(&0i32.to_ne_bytes()), Ok(()));
     assert_eq!(end(&[]), Ok(()));

@@ -52,8 +52,9 @@ pub struct Version {
 }
 
 impl Version {
-    /// The oldest that weir drives: the first with both variants, and whose text forms the tests cover. It has `-C`,
-    /// `restore --wait` and `--random-fully` (1.4.11, 1.6.2 and 1.6.2; contract 3.10, scenarios J20 and J23).
+    /// The oldest that weir drives: older ones print other texts than [`decode`](super::decode) knows. It has `-C`,
+    /// `restore --wait` and `--random-fully`, so none of them needs to be probed for (contract 3.10, scenarios J20
+    /// and J23).
     pub const OLDEST: Version = Version { major: 1, minor: 8, patch: 2 };
 }
 

@@ -8,6 +8,8 @@
 //! Client IP affinity tests every endpoint's list before anything is chosen, as kube-proxy does: a list per group would
 //! forget clients earlier, for `xt_recent` keeps 100 addresses in a list.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::build::{Build, commented};
@@ -21,63 +23,92 @@ pub const FLAT: usize = 32;
 /// One in `2^31`: the unit of [`Match::Random`].
 const ONE: u64 = 1 << 31;
 
-/// An endpoint with its chain's name and its comment `n -> EP`: made once per service port, used by every chain.
+/// An endpoint's chain, and the comment `n -> EP` of the rules that lead to it.
+#[derive(Clone)]
 pub struct Target {
     pub endpoint: Endpoint,
     pub chain: ChainName,
-    text: String,
     comment: Arc<str>,
 }
 
-impl Target {
-    pub fn new(chains: &ServiceChains, endpoint: Endpoint) -> Self {
-        let text = endpoint.to_string();
-        let comment = format!("{} -> {}", chains.text(), text).into();
-        Target { endpoint, chain: chains.endpoint(&text), text, comment }
+/// The targets of one service port, each made once and only if it is asked for: a name costs a SHA-256.
+pub struct Targets<'a> {
+    names: &'a ServiceChains,
+    made: HashMap<Endpoint, Target>,
+}
+
+impl<'a> Targets<'a> {
+    pub fn new(names: &'a ServiceChains) -> Self {
+        Targets { names, made: HashMap::new() }
+    }
+
+    pub fn get(&mut self, endpoint: Endpoint) -> &Target {
+        self.made.entry(endpoint).or_insert_with(|| {
+            let text = endpoint.to_string();
+            let comment = format!("{} -> {}", self.names.text(), text).into();
+            Target { endpoint, chain: self.names.endpoint(&text), comment }
+        })
     }
 }
 
-/// The rules of `chain`, and the group chains that they need.
-pub fn choose(
-    chains: &ServiceChains,
-    chain: &ChainName,
-    targets: &[&Target],
-    affinity_seconds: Option<u32>,
-    mut rules: Vec<Rule>,
-    groups_out: &mut Vec<(ChainName, Vec<Rule>)>,
-) -> Vec<Rule> {
-    if let Some(seconds) = affinity_seconds {
-        let action = RecentAction::Check { seconds, reap: true };
-        rules.extend(targets.iter().map(|target| {
-            commented(target.comment.clone()).recent(target.chain.shared(), action).jump(target.chain.clone())
-        }));
+/// Endpoints by group number, in order; groups without endpoints are left out.
+pub type Groups = Vec<(u8, Vec<Endpoint>)>;
+
+/// The endpoints in groups, if there are enough of them.
+///
+/// The number of groups is a power of two near the square root of the number of endpoints, so that choosing the group
+/// and choosing the endpoint cost about the same.
+pub fn groups(endpoints: &[Endpoint]) -> Option<Groups> {
+    if endpoints.len() <= FLAT {
+        return None;
     }
-    if targets.len() <= FLAT {
-        push_flat(targets, &mut rules);
-        return rules;
+    let mut bits = 1;
+    while bits < 8 && 2usize << (2 * bits) < endpoints.len() {
+        bits += 1;
     }
-    let mut left = targets.len();
-    for (number, members) in groups(targets) {
-        let group = names::group(chain, number);
-        let comment = format!("{} -> {} of {} endpoints", chains.text(), members.len(), targets.len());
-        let mut rule = commented(comment);
-        if members.len() < left {
-            rule = rule.matching(Match::Random { probability: share(members.len(), left) });
+    let mut groups: Groups = (0..1u16 << bits).map(|number| (number as u8, Vec::new())).collect();
+    for endpoint in endpoints {
+        let number = (group_hash(endpoint) >> (64 - bits)) as usize;
+        if let Some((_, members)) = groups.get_mut(number) {
+            members.push(*endpoint);
         }
-        left -= members.len();
-        rules.push(rule.jump(group.clone()));
-        let mut group_rules = Vec::with_capacity(members.len());
-        push_flat(&members, &mut group_rules);
-        groups_out.push((group, group_rules));
     }
-    rules
+    groups.retain(|(_, members)| !members.is_empty());
+    Some(groups)
 }
 
-/// Rule *i* of *N* takes `1/(N-i)` of what comes to it; the last takes all.
-fn push_flat(targets: &[&Target], rules: &mut Vec<Rule>) {
-    for (i, target) in targets.iter().enumerate() {
+fn group_hash(endpoint: &Endpoint) -> u64 {
+    let [high, low] = endpoint.port.to_be_bytes();
+    match endpoint.ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            stable_hash64(&[a, b, c, d, high, low])
+        }
+        IpAddr::V6(ip) => {
+            let mut bytes = [0; 18];
+            bytes[..16].copy_from_slice(&ip.octets());
+            bytes[16..].copy_from_slice(&[high, low]);
+            stable_hash64(&bytes)
+        }
+    }
+}
+
+/// Rules that send a client to the endpoint that it had before.
+pub fn push_affinity(endpoints: &[Endpoint], seconds: u32, targets: &mut Targets<'_>, rules: &mut Vec<Rule>) {
+    let action = RecentAction::Check { seconds, reap: true };
+    rules.extend(endpoints.iter().map(|endpoint| {
+        let target = targets.get(*endpoint);
+        commented(target.comment.clone()).recent(target.chain.shared(), action).jump(target.chain.clone())
+    }));
+}
+
+/// Rules that choose an endpoint: rule *i* of *N* takes `1/(N-i)` of what comes to it; the last takes all.
+pub fn push_flat(endpoints: &[Endpoint], targets: &mut Targets<'_>, rules: &mut Vec<Rule>) {
+    rules.reserve_exact(endpoints.len());
+    for (i, endpoint) in endpoints.iter().enumerate() {
+        let target = targets.get(*endpoint);
         let mut rule = commented(target.comment.clone());
-        let left = targets.len() - i;
+        let left = endpoints.len() - i;
         if left > 1 {
             rule = rule.matching(Match::Random { probability: one_in(left as u64) });
         }
@@ -85,24 +116,19 @@ fn push_flat(targets: &[&Target], rules: &mut Vec<Rule>) {
     }
 }
 
-/// Endpoints by group number, groups without endpoints left out, order kept inside a group.
-///
-/// The number of groups is a power of two near the square root of the number of endpoints, so that choosing the group
-/// and choosing the endpoint cost about the same.
-fn groups<'a>(targets: &[&'a Target]) -> Vec<(u8, Vec<&'a Target>)> {
-    let mut bits = 1;
-    while bits < 8 && 2usize << (2 * bits) < targets.len() {
-        bits += 1;
-    }
-    let mut groups: Vec<(u8, Vec<&Target>)> = (0..1u16 << bits).map(|i| (i as u8, Vec::new())).collect();
-    for target in targets {
-        let number = (stable_hash64(target.text.as_bytes()) >> (64 - bits)) as usize;
-        if let Some((_, members)) = groups.get_mut(number) {
-            members.push(target);
+/// Rules that choose a group, each with its share of the endpoints.
+pub fn push_groups(groups: &Groups, chain: &ChainName, names: &ServiceChains, rules: &mut Vec<Rule>) {
+    let all: usize = groups.iter().map(|(_, members)| members.len()).sum();
+    let mut left = all;
+    rules.reserve_exact(groups.len());
+    for (number, members) in groups {
+        let mut rule = commented(format!("{} -> {} of {all} endpoints", names.text(), members.len()));
+        if members.len() < left {
+            rule = rule.matching(Match::Random { probability: share(members.len(), left) });
         }
+        left -= members.len();
+        rules.push(rule.jump(names::group(chain, *number)));
     }
-    groups.retain(|(_, members)| !members.is_empty());
-    groups
 }
 
 /// `part/whole`, to the nearest step.

@@ -13,7 +13,10 @@ use crate::net::Protocol;
 
 /// Starts a rule with a comment.
 pub fn commented(text: impl Into<Arc<str>>) -> Rule {
-    Rule { matches: vec![Match::Comment(text.into())], ..Rule::default() }
+    // Nearly every rule has one match more.
+    let mut matches = Vec::with_capacity(2);
+    matches.push(Match::Comment(text.into()));
+    Rule { matches, ..Rule::default() }
 }
 
 /// Starts a rule without a comment.

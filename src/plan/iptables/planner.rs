@@ -104,7 +104,7 @@ impl Planner {
                 }
             }
             for port in model.iter().filter(|port| port.key.family == family) {
-                for (name, rules) in service::chains(port, &self.settings) {
+                for (name, rules) in service::chains(port, &self.settings, None) {
                     visit(key(Table::Nat, name), rules);
                 }
             }
@@ -121,10 +121,11 @@ impl FamilyPlan {
         }
         for m in moves.iter().filter(|m| family_of(m) == Some(self.family)) {
             let mut own = Touched::new();
-            for (name, rules) in m.before.iter().flat_map(|port| service::chains(port, settings)) {
+            let (before, after) = (m.before.as_deref(), m.after.as_deref());
+            for (name, rules) in before.into_iter().flat_map(|port| service::chains(port, settings, after)) {
                 own.entry(name).or_default().0 = Some(rules);
             }
-            for (name, rules) in m.after.iter().flat_map(|port| service::chains(port, settings)) {
+            for (name, rules) in after.into_iter().flat_map(|port| service::chains(port, settings, before)) {
                 own.entry(name).or_default().1 = Some(rules);
             }
             for (name, (before, after)) in own {

@@ -1,85 +1,104 @@
 //! What one service port owns: its chains, and its entries in the dispatchers (contract 3.4).
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::balance::{self, Target as EndpointTarget};
+use super::balance::{self, Targets};
 use super::build::{Build, commented, rule};
 use super::dispatch::{Key, Tree};
 use super::names::{self, ServiceChains};
 use crate::kernel::xtables::{ChainName, Match, RecentAction, Rule, Target};
 use crate::model::{ServicePort, Settings};
+use crate::net::Endpoint;
 use crate::state::TrafficPolicy;
 
 /// Accounting object that counts accepted connections to node ports on loopback (contract 3.2).
 pub const NFACCT_LOCALHOST: &str = "localhost_nps_accepted_pkts";
 
-/// The chains that a service port owns, all in the nat table.
-pub fn chains(port: &ServicePort, settings: &Settings) -> Vec<(ChainName, Vec<Rule>)> {
-    let names = ServiceChains::new(&port.key);
-    let mut out = Vec::new();
+/// The chains that a service port owns, all in the nat table. Those that it has in common with `other`, another version
+/// of it, are left out where that is cheap to tell: what an endpoint change costs must not depend on how many endpoints
+/// stay.
+pub fn chains(port: &ServicePort, settings: &Settings, other: Option<&ServicePort>) -> Vec<(ChainName, Vec<Rule>)> {
     if !port.has_any_endpoint {
-        return out;
+        return Vec::new();
     }
-    let targets: Vec<EndpointTarget> =
-        port.reachable_endpoints().map(|endpoint| EndpointTarget::new(&names, endpoint)).collect();
-    if port.uses_cluster_endpoints() && port.cluster_endpoints().next().is_some() {
-        let chosen = select(&targets, port.cluster_endpoints());
-        push_choice(port, settings, &names, TrafficPolicy::Cluster, &chosen, &mut out);
-    }
-    if port.uses_local_endpoints() && port.local_endpoints().next().is_some() {
-        let chosen = select(&targets, port.local_endpoints());
-        push_choice(port, settings, &names, TrafficPolicy::Local, &chosen, &mut out);
-    }
+    let names = ServiceChains::new(&port.key);
+    // Affinity is the only thing beside the endpoint itself that an endpoint's chain depends on.
+    let other = other.filter(|other| other.has_any_endpoint && other.affinity_seconds == port.affinity_seconds);
+    let mut out = Vec::new();
+    let mut choices = Choices { port, settings, names: &names, targets: Targets::new(&names), out: &mut out };
+    choices.push(TrafficPolicy::Cluster, other);
+    choices.push(TrafficPolicy::Local, other);
+    choices.push_endpoints(other);
     if port.externally_accessible() {
         out.push((names.external(), external_rules(port, settings, &names)));
         if uses_firewall(port) {
             out.push((names.firewall(), firewall_rules(port, settings, &names)));
         }
     }
-    let comment: Arc<str> = names.text().into();
-    for target in &targets {
-        out.push((target.chain.clone(), endpoint_rules(port, target, &comment)));
-    }
     out
 }
 
-/// The targets of these endpoints. Both are in the same order.
-fn select(
-    targets: &[EndpointTarget],
-    mut endpoints: impl Iterator<Item = crate::net::Endpoint>,
-) -> Vec<&EndpointTarget> {
-    let mut wanted = endpoints.next();
-    let mut chosen = Vec::with_capacity(targets.len());
-    for target in targets {
-        if wanted == Some(target.endpoint) {
-            chosen.push(target);
-            wanted = endpoints.next();
-        }
-    }
-    chosen
+/// The chains that choose endpoints, and those of the endpoints, under way.
+struct Choices<'a> {
+    port: &'a ServicePort,
+    settings: &'a Settings,
+    names: &'a ServiceChains,
+    targets: Targets<'a>,
+    out: &'a mut Vec<(ChainName, Vec<Rule>)>,
 }
 
-/// The chain that chooses an endpoint for one policy, with its groups.
-fn push_choice(
-    port: &ServicePort,
-    settings: &Settings,
-    names: &ServiceChains,
-    policy: TrafficPolicy,
-    targets: &[&EndpointTarget],
-    out: &mut Vec<(ChainName, Vec<Rule>)>,
-) {
-    let chain = if policy == TrafficPolicy::Local { names.local() } else { names.cluster() };
-    let mut first = Vec::new();
-    if policy == port.internal_policy && port.has_internal_endpoints() {
-        first.extend(internal_masquerade(port, settings, names));
+impl Choices<'_> {
+    /// The chain of one policy, if it has endpoints, and its groups.
+    fn push(&mut self, policy: TrafficPolicy, other: Option<&ServicePort>) {
+        let endpoints = endpoints_of(self.port, policy);
+        if endpoints.is_empty() {
+            return;
+        }
+        let chain = if policy == TrafficPolicy::Local { self.names.local() } else { self.names.cluster() };
+        let mut rules = Vec::new();
+        if policy == self.port.internal_policy && self.port.has_internal_endpoints() {
+            rules.extend(internal_masquerade(self.port, self.settings, self.names));
+        }
+        if let Some(seconds) = self.port.affinity_seconds {
+            balance::push_affinity(&endpoints, seconds, &mut self.targets, &mut rules);
+        }
+        match balance::groups(&endpoints) {
+            None => balance::push_flat(&endpoints, &mut self.targets, &mut rules),
+            Some(groups) => {
+                balance::push_groups(&groups, &chain, self.names, &mut rules);
+                let same = other.and_then(|other| balance::groups(&endpoints_of(other, policy))).unwrap_or_default();
+                for group in groups.iter().filter(|group| !same.contains(group)) {
+                    let mut members = Vec::new();
+                    balance::push_flat(&group.1, &mut self.targets, &mut members);
+                    self.out.push((names::group(&chain, group.0), members));
+                }
+            }
+        }
+        self.out.push((chain, rules));
     }
-    let mut groups = Vec::new();
-    let rules = balance::choose(names, &chain, targets, port.affinity_seconds, first, &mut groups);
-    out.push((chain, rules));
-    out.append(&mut groups);
+
+    /// The chain of each endpoint that the other version does not reach.
+    fn push_endpoints(&mut self, other: Option<&ServicePort>) {
+        let theirs: HashSet<Endpoint> = other.into_iter().flat_map(ServicePort::reachable_endpoints).collect();
+        let comment: Arc<str> = self.names.text().into();
+        for endpoint in self.port.reachable_endpoints().filter(|endpoint| !theirs.contains(endpoint)) {
+            let target = self.targets.get(endpoint);
+            self.out.push((target.chain.clone(), endpoint_rules(self.port, target, &comment)));
+        }
+    }
+}
+
+/// The endpoints of a policy, none if the service port has no use for it.
+fn endpoints_of(port: &ServicePort, policy: TrafficPolicy) -> Vec<Endpoint> {
+    match policy {
+        TrafficPolicy::Cluster if port.uses_cluster_endpoints() => port.cluster_endpoints().collect(),
+        TrafficPolicy::Local if port.uses_local_endpoints() => port.local_endpoints().collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Marks traffic to the cluster IP that must not keep its source. `None` if nothing tells such traffic.
@@ -146,7 +165,7 @@ fn firewall_rules(port: &ServicePort, settings: &Settings, names: &ServiceChains
     rules
 }
 
-fn endpoint_rules(port: &ServicePort, target: &EndpointTarget, comment: &Arc<str>) -> Vec<Rule> {
+fn endpoint_rules(port: &ServicePort, target: &balance::Target, comment: &Arc<str>) -> Vec<Rule> {
     // Hairpin: an endpoint that reaches itself must not see its own address as the source.
     let hairpin = commented(comment.clone()).source_net(IpNet::from(target.endpoint.ip)).jump(mark_masq());
     let mut dnat = commented(comment.clone());

@@ -83,7 +83,8 @@ struct Step {
 fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
     // Addresses that share long prefixes and addresses far away: leaves that split, branches that dissolve.
     let address = prop_oneof![0..120u32, (0..16u32).prop_map(|i| i << 8), (0..8u32).prop_map(|i| i << 20)];
-    let shape = prop_oneof![1 => Just(None), 4 => (address, 0..4u32, any::<u8>()).prop_map(Some)];
+    let endpoints = prop_oneof![8 => 0..4u32, 1 => 30..64u32];
+    let shape = prop_oneof![1 => Just(None), 4 => (address, endpoints, any::<u8>()).prop_map(Some)];
     let step = (any::<bool>(), 0..160u32, shape).prop_map(|(family, service, shape)| Step { family, service, shape });
     prop::collection::vec(prop::collection::vec(step, 1..200), 1..6)
 }
@@ -105,6 +106,13 @@ fn build(step: &Step) -> (ServicePortKey, Option<Arc<ServicePort>>) {
         }
         if bits & 8 != 0 && family == Family::V4 {
             port.source_ranges = Box::new(["192.168.0.0/24".parse().unwrap()]);
+        }
+        if bits & 32 != 0 {
+            port.internal_policy = TrafficPolicy::Local;
+        }
+        if bits & 64 != 0 {
+            let local = EndpointFlags::LOCAL;
+            port.endpoints.iter_mut().skip(1).for_each(|e| e.flags = e.flags.with(local));
         }
         if bits & 16 != 0 {
             port.affinity_seconds = Some(10800);

@@ -29,7 +29,7 @@ impl Ruleset {
         Ok(rules)
     }
 
-    /// Adds a chain with its rules. A chain that is already there is replaced, and [`lint`](super::lint) tells.
+    /// Adds a chain with its rules. A chain that is already there is replaced, and [`lint`](super::lint()) tells.
     pub fn insert<R: Into<ObservedRule>>(
         &mut self,
         table: Table,

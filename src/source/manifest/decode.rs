@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::tree::{Mistake, Node, Spot, Value};
+use super::tree::{Entry, Mistake, Node, Spot, Value};
 
 /// Decodes an object. The message names the field.
 pub(super) fn decode<'de, T: Deserialize<'de>>(node: &'de Node) -> Result<T, Mistake> {
@@ -187,8 +187,8 @@ impl<'de> SeqAccess<'de> for Items<'de> {
 }
 
 struct Entries<'de> {
-    entries: std::slice::Iter<'de, (Box<str>, Node)>,
-    value: Option<&'de (Box<str>, Node)>,
+    entries: std::slice::Iter<'de, Entry>,
+    value: Option<&'de Entry>,
 }
 
 impl<'de> MapAccess<'de> for Entries<'de> {

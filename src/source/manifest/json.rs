@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{self, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::tree::{Mistake, Node, Spot, Value, is_bulk};
+use super::tree::{Entry, Mistake, Node, Spot, Value, is_bulk};
 
 /// The documents of a text: JSON values one after another.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, Mistake> {
@@ -30,7 +30,7 @@ impl Source<'_> {
     }
 
     fn spot(&self, part: &str) -> Spot {
-        Spot::Offset(self.offset(part))
+        Spot::offset(self.offset(part))
     }
 
     /// An error of the decoder about `part`. The decoder's column counts bytes and is 0 for the end of a line.
@@ -40,7 +40,7 @@ impl Source<'_> {
         let offset = self.offset(part) + line + error.column().saturating_sub(1);
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
-        Mistake::new(Spot::Offset(offset), format!("not valid JSON: {message}"))
+        Mistake::new(Spot::offset(offset), format!("not valid JSON: {message}"))
     }
 
     fn node(&self, raw: &str) -> Result<Node, Mistake> {
@@ -56,7 +56,7 @@ impl Source<'_> {
         Ok(Node { spot: self.spot(raw), value })
     }
 
-    fn map(&self, entries: Vec<(Box<str>, &RawValue)>) -> Result<Vec<(Box<str>, Node)>, Mistake> {
+    fn map(&self, entries: Vec<(Box<str>, &RawValue)>) -> Result<Box<[Entry]>, Mistake> {
         let mut seen = HashSet::with_capacity(entries.len());
         for (key, raw) in &entries {
             if !seen.insert(key) {

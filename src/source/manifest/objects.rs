@@ -47,7 +47,7 @@ const KINDS: [(Kind, &str, &str, &str); 4] = [
 pub(super) fn read(file: &Path, bytes: &[u8], node_name: &str, names: &mut Interner) -> Result<Contents, Rejection> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let place = before.and_then(|text| Spot::Offset(text.len()).place(text));
+        let place = before.and_then(|text| Spot::offset(text.len()).place(text));
         Rejection { place, message: "not UTF-8: expected YAML or JSON text in UTF-8".to_owned() }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -139,16 +139,15 @@ impl Reader<'_> {
                 let name = self.namespaced(node, &object.metadata)?;
                 let (fact, found) = object.to_fact(self.names);
                 problems.extend(found);
-                let fact = object.is_selected().then_some(Fact::Service(fact));
-                self.add(kind, name, fact, problems, node)
+                let selected = object.is_selected();
+                self.add(kind, name, Some(Fact::Service(fact)), selected, problems, node)
             }
             Kind::EndpointSlice => {
                 let mut object: wire::EndpointSlice = decode(node)?;
                 defaults::slice(&mut object);
                 let name = self.namespaced(node, &object.metadata)?;
                 let (fact, problems) = object.to_fact(self.names);
-                let fact = fact.filter(|_| object.is_selected()).map(Fact::EndpointSlice);
-                self.add(kind, name, fact, problems, node)
+                self.add(kind, name, fact.map(Fact::EndpointSlice), object.is_selected(), problems, node)
             }
             Kind::Node => {
                 let object: wire::Node = decode(node)?;
@@ -157,13 +156,13 @@ impl Reader<'_> {
                     return Ok(());
                 }
                 let (fact, problems) = object.to_fact(self.names);
-                self.add(kind, name, Some(Fact::Node(fact)), problems, node)
+                self.add(kind, name, Some(Fact::Node(fact)), true, problems, node)
             }
             Kind::ServiceCidr => {
                 let object: wire::ServiceCidr = decode(node)?;
                 let name = self.cluster_scoped(node, &object.metadata)?;
                 let (fact, problems) = object.to_fact(self.names);
-                self.add(kind, name, Some(Fact::ServiceCidr(fact)), problems, node)
+                self.add(kind, name, Some(Fact::ServiceCidr(fact)), true, problems, node)
             }
         }
     }
@@ -180,17 +179,20 @@ impl Reader<'_> {
         Ok(ObjectName { namespace: self.names.intern(""), name: self.names.intern(&metadata.name) })
     }
 
+    /// Notes an object. One that is not selected keeps its name, and nothing of it counts.
     fn add(
         &mut self,
         kind: Kind,
         name: ObjectName,
         fact: Option<Fact>,
+        selected: bool,
         problems: Vec<Problem>,
         node: &Node,
     ) -> Result<(), Mistake> {
-        // An object that is not served has nothing that could be left out.
-        let problems = if fact.is_some() || kind == Kind::EndpointSlice { problems } else { Vec::new() };
-        let object = Object { fact: fact.map(Arc::new), problems, spot: node.spot };
+        let object = match selected {
+            true => Object { fact: fact.map(Arc::new), problems, spot: node.spot },
+            false => Object { fact: None, problems: Vec::new(), spot: node.spot },
+        };
         match self.contents.objects.insert(FactKey { kind, name }, object) {
             None => Ok(()),
             Some(first) => {
@@ -224,7 +226,7 @@ fn known_kind(own: Type<'_>, node: &Node) -> Result<Option<Kind>, Mistake> {
             return Ok(Some(kind));
         }
         let spot = node.get("apiVersion").map_or(node.spot, |field| field.spot);
-        let message = format!("apiVersion: expected {wanted:?} for a {name}, found {:?}", own.api_version);
+        let message = format!("apiVersion: expected {wanted:?} with kind {name}, found {:?}", own.api_version);
         return Err(Mistake::new(spot, message));
     }
     Ok(None)

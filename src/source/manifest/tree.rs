@@ -24,19 +24,23 @@ impl fmt::Display for Place {
 pub(super) enum Spot {
     /// Not recorded: recording costs time, and most files have no mistakes.
     Unknown,
-    /// Offset in bytes from the beginning of the text.
-    Offset(usize),
+    /// Offset in bytes from the beginning of the text, which is no longer than [`MAX_FILE`](super::read::MAX_FILE).
+    Offset(u32),
     At(Place),
 }
 
 impl Spot {
+    pub fn offset(offset: usize) -> Self {
+        Spot::Offset(u32::try_from(offset).unwrap_or(u32::MAX))
+    }
+
     pub fn place(self, text: &str) -> Option<Place> {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         match self {
             Spot::Unknown => None,
             Spot::At(place) => Some(place),
-            Spot::Offset(mut offset) => {
-                offset = offset.min(text.len());
+            Spot::Offset(offset) => {
+                let mut offset = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
                 while !text.is_char_boundary(offset) {
                     offset -= 1;
                 }
@@ -58,6 +62,9 @@ pub(super) struct Node {
     pub value: Value,
 }
 
+/// A key of a map with its value.
+pub(super) type Entry = (Box<str>, Node);
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Null,
@@ -66,9 +73,9 @@ pub(super) enum Value {
     /// A number that is no `i64`: fractions and very large numbers.
     Number(f64),
     Text(Box<str>),
-    List(Vec<Node>),
+    List(Box<[Node]>),
     /// In the order of the file; keys are unique.
-    Map(Vec<(Box<str>, Node)>),
+    Map(Box<[Entry]>),
 }
 
 impl Node {
@@ -127,7 +134,16 @@ impl Mistake {
     }
 }
 
-/// Fields that are large and never read: left out while parsing.
+/// Fields that are large and never read, in the objects that are read or in others: left out while parsing.
 pub(super) fn is_bulk(key: &str) -> bool {
-    matches!(key, "managedFields" | "kubectl.kubernetes.io/last-applied-configuration")
+    matches!(
+        key,
+        "managedFields"
+            | "kubectl.kubernetes.io/last-applied-configuration"
+            | "ownerReferences"
+            | "targetRef"
+            | "data"
+            | "binaryData"
+            | "template"
+    )
 }

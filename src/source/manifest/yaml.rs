@@ -144,7 +144,7 @@ impl<'de, const PLACES: bool> Visitor<'de> for PlainVisitor<PLACES> {
         while let Some(Document(item)) = access.next_element::<Document<PLACES>>()? {
             items.push(item);
         }
-        Ok(Value::List(items))
+        Ok(Value::List(items.into()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
@@ -156,6 +156,6 @@ impl<'de, const PLACES: bool> Visitor<'de> for PlainVisitor<PLACES> {
                 entries.push((key, access.next_value::<Document<PLACES>>()?.0));
             }
         }
-        Ok(Value::Map(entries))
+        Ok(Value::Map(entries.into()))
     }
 }

@@ -251,6 +251,32 @@ fn requests_that_wait_add_up() {
     assert_eq!(pending.len(), 1);
 }
 
+/// While nothing can be deleted, requests pile up only so far; what is still served is never dropped.
+#[test]
+fn requests_that_wait_are_bounded() {
+    let address = |n: u32| IpAddr::from((0xcb00_0000 + n).to_be_bytes());
+    let served = udp("dns", "10.96.0.10:53", &["10.1.0.1:53"]);
+    let mut pending = cleanup(None, Some(&served));
+    let mut dropped = 0;
+    for batch in 0..3 {
+        let external_ips = (batch * 50_000..(batch + 1) * 50_000).map(address).collect();
+        let gone = ServicePort { external_ips, ..udp("gone", "10.96.0.11:53", &["10.1.0.2:53"]) };
+        dropped += pending.merge(cleanup(Some(&gone), None));
+    }
+    assert_eq!((dropped, pending.len()), (150_001, 1));
+    assert!(pending.is_stale(&flow("10.96.0.10:53", "10.1.0.9:53")));
+
+    let many = |from: u32| {
+        let endpoint = |n| ModelEndpoint { endpoint: Endpoint::new(address(n), 53), flags: EndpointFlags::SERVING };
+        ServicePort { endpoints: (from..from + 40_000).map(endpoint).collect(), ..udp("dns", "10.96.0.10:53", &[]) }
+    };
+    let mut pending = cleanup(Some(&many(0)), None);
+    pending.merge(cleanup(Some(&many(40_000)), None));
+    let former = |n| Endpoint::new(address(n), 53).to_string();
+    assert!(!pending.is_stale(&flow("10.96.0.10:53", &former(0))), "more than fit: the oldest are forgotten");
+    assert!(pending.is_stale(&flow("10.96.0.10:53", &former(79_999))));
+}
+
 #[test]
 fn the_sweep_at_the_start_leaves_what_is_right() {
     let (_, after) = changed();

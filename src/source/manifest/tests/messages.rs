@@ -94,17 +94,17 @@ fn types_of_objects() {
         (
             "a.yaml",
             "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\n",
-            "a.yaml:1:13: apiVersion: expected \"discovery.k8s.io/v1\" for a EndpointSlice, found \"discovery.k8s.io/v1beta1\"",
+            "a.yaml:1:13: apiVersion: expected \"discovery.k8s.io/v1\" with kind EndpointSlice, found \"discovery.k8s.io/v1beta1\"",
         ),
         (
             "a.yaml",
             "apiVersion: v2\nkind: Service\n",
-            "a.yaml:1:13: apiVersion: expected \"v1\" for a Service, found \"v2\"",
+            "a.yaml:1:13: apiVersion: expected \"v1\" with kind Service, found \"v2\"",
         ),
         (
             "a.yaml",
             "apiVersion: networking.k8s.io/v1alpha1\nkind: ServiceCIDRList\nitems: []\n",
-            "a.yaml:1:13: apiVersion: expected \"networking.k8s.io/v1\" for a ServiceCIDR, found \"networking.k8s.io/v1alpha1\"",
+            "a.yaml:1:13: apiVersion: expected \"networking.k8s.io/v1\" with kind ServiceCIDR, found \"networking.k8s.io/v1alpha1\"",
         ),
         ("a.yaml", "- a\n", "a.yaml:1:1: expected an object with apiVersion and kind, found a list"),
         (

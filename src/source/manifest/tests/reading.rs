@@ -129,7 +129,7 @@ fn a_file_that_may_not_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.yaml");
     std::fs::write(&path, service("x", 1)).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o0)).unwrap();
     let text = match read(&path, MAX_FILE) {
         // Permissions do not hold root back; a path that leads through a file fails for everybody.
         Outcome::Bytes(..) => match read(&path.join("b.yaml"), MAX_FILE) {

@@ -1,0 +1,160 @@
+//! Chains of which it is not known what the kernel holds, because a change of them failed: sections that came before the
+//! failing one are in force.
+//!
+//! The next change, whatever it is about, puts them right as well. It must: a chain that other fragments share, or that
+//! their rules go to, may be another one than the planner remembers, or gone, and then the kernel would refuse a fragment
+//! that is not at fault.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::kernel::xtables::{ChainChange, ChainKey, Changes, ObservedRule, Rule};
+
+/// What a chain was, and what it may have become.
+#[derive(Clone, Debug, Default)]
+struct Doubtful {
+    /// What the planner remembers; `None`: no such chain.
+    believed: Option<Vec<ObservedRule>>,
+    /// Every rule that a failed change would have put in.
+    tried: Vec<Rule>,
+}
+
+/// All chains in doubt.
+#[derive(Debug, Default)]
+pub(super) struct Doubt {
+    chains: BTreeMap<ChainKey, Doubtful>,
+}
+
+impl Doubt {
+    /// These changes failed; what they say of before is what the planner remembers.
+    pub(super) fn failed(&mut self, changes: Changes) {
+        for (key, ChainChange { before, after }) in changes.chains {
+            let doubtful = self.chains.entry(key).or_insert_with(|| Doubtful { believed: before, tried: Vec::new() });
+            let known: HashSet<Rule> = doubtful.tried.iter().cloned().collect();
+            doubtful.tried.extend(after.into_iter().flatten().filter(|rule| !known.contains(rule)));
+        }
+    }
+
+    /// The kernel is known again.
+    pub(super) fn clear(&mut self) {
+        self.chains.clear();
+    }
+
+    /// Makes changes of the planner's right for a kernel in doubt: chains that they do not mention become what the
+    /// planner remembers, and of all others it is said what they may hold.
+    ///
+    /// With `memory`, chains that the planner does not remember are leftovers of the failed change and go. Without, they
+    /// may as well be from before its time, in use, and stay.
+    pub(super) fn settle(&self, changes: &mut Changes, memory: bool) {
+        for (key, doubtful) in &self.chains {
+            match changes.chains.get_mut(key) {
+                Some(change) => change.before = Some(doubtful.may_hold(change.after.as_deref())),
+                None => {
+                    let after = doubtful.remembered();
+                    if after.is_some() || (memory && doubtful.believed.is_none()) {
+                        let before = Some(doubtful.may_hold(after.as_deref()));
+                        changes.chains.insert(key.clone(), ChainChange { before, after });
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Doubtful {
+    /// The rules that the planner remembers: it knows all of them by type.
+    fn remembered(&self) -> Option<Vec<Rule>> {
+        let known = |rule: &ObservedRule| match rule {
+            ObservedRule::Known(rule) => Some(rule.clone()),
+            ObservedRule::Verbatim(_) => None,
+        };
+        self.believed.as_ref()?.iter().map(known).collect()
+    }
+
+    /// What the chain may hold. A wanted rule is among it only if it is there for certain, so that it counts as new
+    /// otherwise; the rules that are not wanted are all among it, so that they are kept until the switch is over.
+    fn may_hold(&self, wanted: Option<&[Rule]>) -> Vec<ObservedRule> {
+        let wanted: HashSet<&Rule> = wanted.unwrap_or_default().iter().collect();
+        let tried: HashSet<&Rule> = self.tried.iter().collect();
+        let mut held: HashSet<&Rule> = HashSet::new();
+        let mut rules = Vec::new();
+        for rule in self.believed.iter().flatten() {
+            match rule {
+                ObservedRule::Known(known) if wanted.contains(known) && !tried.contains(known) => continue,
+                ObservedRule::Known(known) => drop(held.insert(known)),
+                ObservedRule::Verbatim(_) => {}
+            }
+            rules.push(rule.clone());
+        }
+        let tried = self.tried.iter().filter(|rule| !wanted.contains(rule) && !held.contains(rule));
+        rules.extend(tried.cloned().map(ObservedRule::from));
+        rules
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::xtables::{ChainName, Match, Table};
+    use crate::net::Family;
+
+    fn rule(text: &str) -> Rule {
+        Rule { matches: vec![Match::Comment(text.into())], ..Rule::default() }
+    }
+
+    fn rules(text: &str) -> Vec<Rule> {
+        text.split_whitespace().map(rule).collect()
+    }
+
+    fn observed(text: &str) -> Vec<ObservedRule> {
+        rules(text).into_iter().map(ObservedRule::from).collect()
+    }
+
+    fn key(name: &str) -> ChainKey {
+        ChainKey { family: Family::V4, table: Table::Filter, name: ChainName::new(name) }
+    }
+
+    fn change(chains: &[(&str, Option<&str>, Option<&str>)]) -> Changes {
+        let change = |(name, before, after): &(&str, Option<&str>, Option<&str>)| {
+            (key(name), ChainChange { before: before.map(observed), after: after.map(rules) })
+        };
+        Changes { chains: chains.iter().map(change).collect(), builtin: Vec::new() }
+    }
+
+    #[test]
+    fn the_next_change_puts_right_what_a_failed_one_may_have_left() {
+        let mut doubt = Doubt::default();
+        doubt.failed(change(&[
+            ("changed", Some("a b"), Some("b c")),
+            ("deleted", Some("d"), None),
+            ("made", None, Some("e")),
+            ("again", Some("a b x"), Some("b c x")),
+        ]));
+        let mut next = change(&[("again", Some("a b x"), Some("x c d")), ("other", Some("1"), Some("2"))]);
+        doubt.settle(&mut next, true);
+        let expected = change(&[
+            ("changed", Some("b c"), Some("a b")),
+            ("deleted", Some(""), Some("d")),
+            ("made", Some("e"), None),
+            ("again", Some("a b x"), Some("x c d")),
+            ("other", Some("1"), Some("2")),
+        ]);
+        assert_eq!(next, expected);
+        let mut next = Changes::default();
+        doubt.settle(&mut next, false);
+        assert!(!next.chains.contains_key(&key("made")), "it may be from before our time");
+        doubt.clear();
+        let mut next = Changes::default();
+        doubt.settle(&mut next, true);
+        assert!(next.is_empty());
+    }
+
+    #[test]
+    fn what_was_remembered_first_counts_and_every_attempt_is_in_doubt() {
+        let mut doubt = Doubt::default();
+        doubt.failed(change(&[("chain", Some("a"), Some("b"))]));
+        doubt.failed(change(&[("chain", Some("a b"), Some("c"))]));
+        let mut next = Changes::default();
+        doubt.settle(&mut next, true);
+        assert_eq!(next, change(&[("chain", Some("b c"), Some("a"))]));
+    }
+}

@@ -1,0 +1,144 @@
+//! Accounting objects of netfilter (`nfacct`): named counters that rules can feed (uapi
+//! `linux/netfilter/nfnetlink_acct.h`).
+//!
+//! kube-proxy makes two of them and names them in its rules (contract 3.2). A kernel without them, or without the match,
+//! gets the same rules without the counters.
+
+use super::netlink::nfnetlink::{Subsystem, header, message_type};
+use super::netlink::{Answer, Batch, NetlinkError, Protocol, Socket, flags};
+use crate::net::Family;
+
+/// `NFNL_MSG_ACCT_NEW`
+const NEW: u8 = 0;
+/// `NFNL_MSG_ACCT_GET`
+const GET: u8 = 1;
+/// `NFACCT_NAME`
+const NAME: u16 = 1;
+/// The longest name, in bytes (`NFACCT_NAME_MAX` less the NUL).
+const NAME_MAX: usize = 31;
+
+/// `NFNL_MSG_COMPAT_GET` and its attributes (uapi `linux/netfilter/nf_tables_compat.h`).
+const COMPAT_GET: u8 = 0;
+const COMPAT_NAME: u16 = 1;
+const COMPAT_REVISION: u16 = 2;
+const COMPAT_TYPE: u16 = 3;
+const COMPAT_MATCH: u32 = 0;
+
+/// Why an object cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NfacctError {
+    #[error("{0:?} is no name of an accounting object: it has 1 to 31 bytes")]
+    Name(String),
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error("the kernel refused: {0}")]
+    Refused(nix::errno::Errno),
+}
+
+/// Accounting in the network namespace of the calling thread.
+pub struct Nfacct {
+    socket: Socket,
+}
+
+impl Nfacct {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// No netlink socket of this kind is to be had.
+    pub fn open() -> Result<Self, NfacctError> {
+        Ok(Nfacct { socket: Socket::open(Protocol::Netfilter)? })
+    }
+
+    /// Makes the object if there is none of that name (scenario S60, S64).
+    ///
+    /// # Errors
+    /// A name that no object can have, no permission (EPERM), a kernel without accounting (EINVAL).
+    pub fn ensure(&mut self, name: &str) -> Result<(), NfacctError> {
+        if name.is_empty() || name.len() > NAME_MAX {
+            return Err(NfacctError::Name(name.to_owned()));
+        }
+        let mut batch = Batch::new("make an accounting object");
+        batch.message(message_type(Subsystem::Accounting, NEW), flags::CREATE | flags::EXCL | flags::ACK, |body| {
+            body.raw(&header(None, 0)).put_text(NAME, name);
+        });
+        match self.ask(&mut batch)? {
+            None | Some(nix::errno::Errno::EEXIST) => Ok(()),
+            Some(errno) => Err(NfacctError::Refused(errno)),
+        }
+    }
+
+    /// Whether the kernel has such objects at all. Makes none.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn is_there(&mut self) -> Result<bool, NfacctError> {
+        let mut batch = Batch::new("ask for an accounting object");
+        batch.message(message_type(Subsystem::Accounting, GET), flags::ACK, |body| {
+            body.raw(&header(None, 0)).put_text(NAME, "weir-none");
+        });
+        Ok(matches!(self.ask(&mut batch)?, None | Some(nix::errno::Errno::ENOENT)))
+    }
+
+    /// Whether the kernel has the match that names such objects.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn match_is_there(&mut self, family: Family) -> Result<bool, NfacctError> {
+        let mut batch = Batch::new("ask for the match nfacct");
+        batch.message(message_type(Subsystem::NfTablesCompat, COMPAT_GET), flags::ACK, |body| {
+            body.raw(&header(Some(family), 0))
+                .put_text(COMPAT_NAME, "nfacct")
+                .put_u32_be(COMPAT_REVISION, 0)
+                .put_u32_be(COMPAT_TYPE, COMPAT_MATCH);
+        });
+        Ok(self.ask(&mut batch)?.is_none())
+    }
+
+    /// Sends one request; gives what the kernel refused it with, if it did.
+    fn ask(&mut self, batch: &mut Batch) -> Result<Option<nix::errno::Errno>, NfacctError> {
+        let mut refused = None;
+        self.socket.transact(batch, |_, answer| {
+            if let Answer::Refused(refusal) = answer {
+                refused = Some(refusal.errno());
+            }
+        })?;
+        Ok(refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    /// Runs in a network namespace of its own, as root; says so where it cannot.
+    fn in_namespace(test: fn()) {
+        let ran = std::thread::spawn(move || match unshare(CloneFlags::CLONE_NEWNET) {
+            Ok(()) => test(),
+            Err(errno) => crate::lab::skipped(&format!("nfacct: no network namespace: {errno} (run as root)")),
+        });
+        ran.join().unwrap();
+    }
+
+    #[test]
+    fn s60_s64_an_object_is_made_once() {
+        in_namespace(|| {
+            let mut nfacct = Nfacct::open().unwrap();
+            nfacct.ensure("weir_test").unwrap();
+            nfacct.ensure("weir_test").unwrap();
+            nfacct.ensure(&"x".repeat(31)).unwrap();
+            assert!(matches!(nfacct.ensure(&"x".repeat(32)), Err(NfacctError::Name(_))));
+            assert!(nfacct.is_there().unwrap());
+            assert!(matches!(nfacct.ensure(""), Err(NfacctError::Name(_))));
+        });
+    }
+
+    #[test]
+    fn the_match_is_asked_for_by_family() {
+        in_namespace(|| {
+            let mut nfacct = Nfacct::open().unwrap();
+            assert_eq!(nfacct.match_is_there(Family::V4).unwrap(), nfacct.match_is_there(Family::V6).unwrap());
+        });
+    }
+}
