@@ -131,7 +131,7 @@ fn smaller(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> Model {
             fewer.endpoints = fewer.endpoints.iter().filter(|other| **other != endpoint).copied().collect();
             let mut without = left.clone();
             without[at] = Arc::new(fewer);
-            if without[at].endpoints.len() > 0 && disagree(settings, &without, packet) {
+            if !without[at].endpoints.is_empty() && disagree(settings, &without, packet) {
                 left = without;
             }
         }
