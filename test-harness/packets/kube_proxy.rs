@@ -155,6 +155,10 @@ impl Book {
         }
         if service.node_port != 0 {
             let port = format!("-m tcp -p tcp --dport {}", service.node_port);
+            if self.family == Family::V4 {
+                let counter = "-m nfacct --nfacct-name localhost_nps_accepted_pkts";
+                self.nat.push(format!("KUBE-NODEPORTS {} -d 127.0.0.0/8 {port} {counter} -j {external}", comment(&n)));
+            }
             self.nat.push(format!("KUBE-NODEPORTS {} {port} -j {external}", comment(&n)));
         }
         if service.health_check_node_port != 0 {
@@ -345,7 +349,7 @@ const FILTER_JUMPS: &str = "\
 ";
 
 const FORWARD: &str = "\
--A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+-A KUBE-FORWARD -m conntrack --ctstate INVALID -m nfacct --nfacct-name ct_state_invalid_dropped_pkts -j DROP
 -A KUBE-FORWARD -m comment --comment \"kubernetes forwarding rules\" -m mark --mark 0x00004000/0x00004000 -j ACCEPT
 -A KUBE-FORWARD -m comment --comment \"kubernetes forwarding conntrack rule\" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 ";

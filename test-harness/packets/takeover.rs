@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Parser;
+use weir::cmd::accounting::Accounting;
 use weir::cmd::settle::{self, HostFacts};
 use weir::cmd::{Cli, Command};
 use weir::kernel::xtables::variant::Variant;
@@ -131,6 +132,9 @@ impl Left {
         let world = World::without_weir(variant)?;
         world.lab.node().set_sysctl("net/ipv4/conf/all/route_localnet", "1").unwrap();
         let servers = add_endpoints(&world);
+        // kube-proxy made them, and its rules name them.
+        let counters = world.lab.node().run(|| Accounting::make(&Family::ALL)).unwrap();
+        assert_ne!(counters, Accounting::default(), "this kernel has no accounting objects");
         for family in world.families() {
             // kube-proxy was there before the administrator closed the firewall behind it.
             restore(world.lab.node(), &world.driver, family, "*filter\n-F INPUT\nCOMMIT\n");
@@ -214,7 +218,9 @@ impl Left {
 /// As a process of these flags has them on the lab's node.
 fn settings() -> Settings {
     let Command::Proxy(args) = Cli::parse_from(["weir", "proxy"].iter().chain(&FLAGS)).command else { unreachable!() };
-    settle::settings(&args.rules, None, &HostFacts::read())
+    let accounting = Accounting::foretell(&Family::ALL);
+    let host = HostFacts { accounting, ..HostFacts::read().unwrap() };
+    settle::settings(&args.rules, None, &host)
 }
 
 /// Names that kube-proxy is known to give (contract 3.1).
