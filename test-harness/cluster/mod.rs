@@ -109,6 +109,17 @@ pub fn seeds(usual: u64) -> Vec<u64> {
     }
 }
 
+/// Tells the seed if the case fails.
+pub struct Case(pub u64);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("again: WEIR_SEED={}", self.0);
+        }
+    }
+}
+
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
