@@ -41,15 +41,6 @@ impl Cluster {
         Cluster { terrain: Terrain::any(random), most_endpoints: 200, zone, entries: BTreeMap::new() }
     }
 
-    /// A cluster of `count` services.
-    pub fn random(random: &mut Random, count: usize) -> Self {
-        let mut cluster = Cluster::empty(random);
-        for i in 0..count {
-            cluster.put(random, i);
-        }
-        cluster
-    }
-
     /// Service number `i` becomes another one.
     pub fn put(&mut self, random: &mut Random, i: usize) {
         let service = frontends::service(random, self.terrain, i);
