@@ -3,15 +3,15 @@
 //! `cargo bench --bench process` (root, or an ordinary user where user namespaces are allowed). For each iptables
 //! variant: start to serving, own CPU and that of its children, resident memory, one change to first rules.
 
+#[allow(dead_code, reason = "a benchmark scripts no faults")]
+#[path = "../test-harness/api_server/mod.rs"]
+mod api_server;
 #[allow(dead_code, reason = "each benchmark uses a part")]
 #[path = "support/cluster.rs"]
 mod cluster;
 #[allow(dead_code, reason = "each benchmark uses a part")]
 #[path = "support/measure.rs"]
 mod measure;
-#[allow(dead_code, reason = "a benchmark scripts no faults")]
-#[path = "../test-harness/api_server/mod.rs"]
-mod api_server;
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -33,7 +33,8 @@ struct Usage {
 
 fn usage(pid: u32) -> Usage {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<f64> = stat.rsplit(") ").next().unwrap_or_default().split(' ').map(|f| f.parse().unwrap_or(0.0)).collect();
+    let fields: Vec<f64> =
+        stat.rsplit(") ").next().unwrap_or_default().split(' ').map(|f| f.parse().unwrap_or(0.0)).collect();
     let ticks = |i: usize| fields.get(i).copied().unwrap_or(f64::NAN) / 100.0;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mib = |name: &str| {
@@ -153,7 +154,9 @@ fn main() {
         Ok(sandbox::Entered::Ended(code)) => std::process::exit(code.into()),
         Err(error) => panic!("{error}"),
     }
-    println!("| variant | services x endpoints | start to serving s | own CPU s | tools' CPU s | peak MiB | MiB 15 s later | change to rules ms | p99 | own CPU a change ms | tools' CPU a change ms |");
+    println!(
+        "| variant | services x endpoints | start to serving s | own CPU s | tools' CPU s | peak MiB | MiB 15 s later | change to rules ms | p99 | own CPU a change ms | tools' CPU a change ms |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for variant in ["legacy", "nft"] {
         for size in [Size { services: 1000, endpoints: 10 }, Size { services: 10_000, endpoints: 10 }] {

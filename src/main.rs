@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    weir::cmd::main(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect())
+    weir::cmd::main(std::env::args_os().collect())
 }

@@ -140,10 +140,14 @@ fn reject_drop_and_closed_ports_are_told_apart() {
                 assert_eq!(closed, Err(Failure::Refused), "{} {protocol} {family}", host.name());
             }
         }
-        // Rejects are not held back by a rate limit.
-        for _ in 0..20 {
-            assert_eq!(connect(lab.client(), to(81), Protocol::Udp, None), Err(Failure::Refused));
-        }
+        // Rejects are not held back by a rate limit: neither that for one destination nor that for all.
+        thread::scope(|scope| {
+            let ask = || (0..20).map(|_| connect(lab.client(), to(81), Protocol::Udp, None)).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..20).map(|_| scope.spawn(ask)).collect();
+            for outcome in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+                assert_eq!(outcome, Err(Failure::Refused));
+            }
+        });
     }
 }
 

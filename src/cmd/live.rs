@@ -3,7 +3,8 @@
 use super::Failure;
 use super::options::VariantChoice;
 use crate::kernel::xtables::restore::RestoreDriver;
-use crate::kernel::xtables::variant::{Variant, detect};
+use crate::kernel::xtables::variant::{FamilyUnavailable, Variant, detect};
+use crate::kernel::xtables::{ApplyError, ApplyErrorKind};
 
 /// `CAP_NET_ADMIN` of uapi `linux/capability.h`.
 const CAP_NET_ADMIN: u32 = 12;
@@ -25,21 +26,42 @@ pub fn open(choice: VariantChoice) -> Result<RestoreDriver, Failure> {
         VariantChoice::Nft => Some(Variant::Nft),
     };
     let tools = detect(forced).map_err(|error| Failure::new(error.to_string()))?;
-    for (family, binaries) in tools.binaries.iter() {
+    tracing::debug!(variant = %tools.variant, version = %tools.version, reason = %tools.reason, "iptables");
+    usable(RestoreDriver::new(tools))
+}
+
+/// Like [`open`], and checks that the kernel lets rules be written. Writes none, but a legacy kernel makes its tables.
+///
+/// # Errors
+/// Those of [`open`], and a kernel that lacks something.
+pub fn open_for_writing(choice: VariantChoice) -> Result<RestoreDriver, Failure> {
+    let driver = open(choice)?;
+    let mut tools = driver.tools().clone();
+    for family in tools.families() {
+        match driver.probe(family) {
+            // Somebody holds the lock: the tables are there.
+            Ok(()) | Err(ApplyError { kind: ApplyErrorKind::Busy, .. }) => {}
+            Err(error) => *tools.binaries.get_mut(family) = Err(FamilyUnavailable::Refused(error.message)),
+        }
+    }
+    let driver = usable(RestoreDriver::new(tools))?;
+    for (family, binaries) in driver.tools().binaries.iter() {
         if let Err(why) = binaries {
             tracing::warn!(%family, reason = %why, "this family is not served");
         }
     }
-    if tools.families().is_empty() {
-        let why: Vec<String> = tools
-            .binaries
-            .iter()
-            .filter_map(|(family, binaries)| binaries.as_ref().err().map(|why| format!("{family}: {why}")))
-            .collect();
-        return Err(Failure::new(format!("iptables is not available on this host: {}", why.join("; "))));
+    Ok(driver)
+}
+
+/// A driver that serves a family at least.
+fn usable(driver: RestoreDriver) -> Result<RestoreDriver, Failure> {
+    if !driver.tools().families().is_empty() {
+        return Ok(driver);
     }
-    tracing::info!(variant = %tools.variant, version = %tools.version, reason = %tools.reason, "iptables");
-    Ok(RestoreDriver::new(tools))
+    let binaries = driver.tools().binaries.iter();
+    let why: Vec<String> =
+        binaries.filter_map(|(family, found)| found.as_ref().err().map(|why| format!("{family}: {why}"))).collect();
+    Err(Failure::new(format!("iptables is not available on this host: {}", why.join("; "))))
 }
 
 /// Whether the effective capabilities include `CAP_NET_ADMIN`. Where that cannot be told, trying will tell.

@@ -4,6 +4,8 @@
 //! system, once. A command says what is wrong in one line that names the thing, the value and the remedy, before it
 //! touches anything in the kernel.
 
+pub mod accounting;
+mod colour;
 pub mod demo;
 pub mod diff;
 mod duration;
@@ -12,15 +14,17 @@ mod logging;
 pub mod options;
 pub mod proxy;
 pub mod settle;
+mod usage;
 
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 /// A service proxy for Linux: connections to a service address reach one of its endpoints.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, disable_help_subcommand = true)]
+#[command(name = "weir", version, disable_help_subcommand = true, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -45,15 +49,20 @@ impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
         Failure(message.into())
     }
+
+    /// Prints it. A terminal that is gone cannot be told.
+    fn tell(&self) {
+        let _ = writeln!(io::stderr(), "Error: {self}");
+    }
 }
 
-/// Runs the command line and returns the exit code: 1 for every error, or 2 for those of `weir diff`, whose 1 means
-/// that there are differences.
-pub fn main(args: Vec<String>) -> ExitCode {
-    let is_diff = args.get(1).is_some_and(|arg| arg == "diff");
-    let cli = match Cli::try_parse_from(normalise(args)) {
+/// Runs the command line and returns the exit code: 1 for every error, but 2 for those of `weir diff`, whose 1 means
+/// that there are differences (the other way around with its `--detailed-exitcode`).
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let args = usage::normalise(args);
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return usage_error(&error, is_diff),
+        Err(error) => return usage::explain(&error, &args),
     };
     let result = match cli.command {
         Command::Proxy(args) => proxy::run(*args).map(|()| ExitCode::SUCCESS),
@@ -61,30 +70,9 @@ pub fn main(args: Vec<String>) -> ExitCode {
         Command::Demo(args) => demo::run(args),
     };
     result.unwrap_or_else(|failure| {
-        eprintln!("Error: {failure}");
+        failure.tell();
         ExitCode::FAILURE
     })
-}
-
-/// Underscores in flag names are dashes, as kube-proxy has it (contract 1.1).
-fn normalise(args: Vec<String>) -> Vec<String> {
-    args.into_iter()
-        .map(|arg| match (arg.starts_with("--"), arg.split_once('=')) {
-            (true, Some((flag, value))) => format!("{}={value}", flag.replace('_', "-")),
-            (true, None) => arg.replace('_', "-"),
-            _ => arg,
-        })
-        .collect()
-}
-
-fn usage_error(error: &clap::Error, is_diff: bool) -> ExitCode {
-    // Printing can only fail if the terminal is gone, and then there is nobody to tell.
-    let _ = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ if is_diff => ExitCode::from(2),
-        _ => ExitCode::FAILURE,
-    }
 }
 
 #[cfg(test)]
@@ -95,11 +83,5 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn underscores_are_dashes_in_names_only() {
-        let args = normalise(["weir", "proxy", "--proxy_mode=a_b", "--cluster_cidr", "a_b"].map(String::from).into());
-        assert_eq!(args, ["weir", "proxy", "--proxy-mode=a_b", "--cluster-cidr", "a_b"]);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Failure;
+use super::accounting::Accounting;
 use super::options::{DetectLocalMode, NodePortAddress, RuleOptions, SourceOptions};
 use crate::model::{LocalDetector, NodePortAddresses, Settings};
 use crate::net::{Family, PerFamily};
@@ -13,11 +14,13 @@ use crate::state::Node;
 
 /// The name of this node: the flag, or the host's name; trimmed and in lower case (contract 1.7).
 pub fn node_name(source: &SourceOptions) -> Result<Arc<str>, Failure> {
-    let name = match &source.hostname_override {
+    let name = match source.hostname_override.as_deref().filter(|name| !name.is_empty()) {
         Some(name) if name.trim().is_empty() => {
-            return Err(Failure::new("--hostname-override: empty hostname-override is invalid: give the node's name"));
+            return Err(Failure::new(format!(
+                "--hostname-override {name:?}: empty hostname-override is invalid: give the node's name"
+            )));
         }
-        Some(name) => name.clone(),
+        Some(name) => name.to_owned(),
         None => nix::unistd::gethostname()
             .map_err(|errno| Failure::new(format!("cannot read the host's name: {errno}; use --hostname-override")))?
             .to_string_lossy()
@@ -28,30 +31,66 @@ pub fn node_name(source: &SourceOptions) -> Result<Arc<str>, Failure> {
 }
 
 /// The flags checked against each other (contract 1.6): what cannot be told from one flag alone.
+///
+/// # Errors
+/// One line that names the flags and values.
 pub fn check(rules: &RuleOptions) -> Result<(), Failure> {
-    if rules.detect_local_mode == DetectLocalMode::ClusterCidr {
-        check_cluster_cidr(&rules.cluster_cidr)?;
-    }
-    let needs = |flag: &str, mode: &str, value: &Option<String>| match value {
-        Some(name) if !name.is_empty() && name.len() < 16 => Ok(()),
-        Some(name) if !name.is_empty() => {
-            Err(Failure::new(format!("{flag} {name:?}: interface names have at most 15 characters")))
-        }
-        _ => Err(Failure::new(format!("--detect-local-mode={mode} needs {flag}"))),
-    };
     match rules.detect_local_mode {
+        DetectLocalMode::ClusterCidr => check_cluster_cidr(&rules.cluster_cidr)?,
+        DetectLocalMode::NodeCidr => {}
         DetectLocalMode::BridgeInterface => {
-            needs("--pod-bridge-interface", "BridgeInterface", &rules.pod_bridge_interface)?;
+            check_interface("BridgeInterface", "--pod-bridge-interface", &rules.pod_bridge_interface, 15)?;
         }
         DetectLocalMode::InterfaceNamePrefix => {
-            needs("--pod-interface-name-prefix", "InterfaceNamePrefix", &rules.pod_interface_name_prefix)?;
+            let flag = "--pod-interface-name-prefix";
+            check_interface("InterfaceNamePrefix", flag, &rules.pod_interface_name_prefix, 14)?;
         }
-        DetectLocalMode::ClusterCidr | DetectLocalMode::NodeCidr => {}
     }
-    if rules.nodeport_addresses.len() > 1 && rules.nodeport_addresses.contains(&NodePortAddress::Primary) {
-        return Err(Failure::new("--nodeport-addresses: can't use both 'primary' and CIDRs"));
+    let addresses: Vec<NodePortAddress> = rules.node_port_addresses().collect();
+    if addresses.len() > 1 && addresses.contains(&NodePortAddress::Primary) {
+        return Err(Failure::new(
+            "--nodeport-addresses: can't use both 'primary' and CIDRs: give `primary` alone, or CIDRs alone",
+        ));
     }
     Ok(())
+}
+
+/// An interface's name or the beginning of one, as the kernel allows it: `IFNAMSIZ` of uapi `linux/if.h` is 16, of which
+/// one is the NUL, and another one the `+` after a prefix.
+fn check_interface(mode: &str, flag: &str, value: &Option<String>, longest: usize) -> Result<(), Failure> {
+    let Some(name) = value.as_deref().filter(|name| !name.is_empty()) else {
+        return Err(Failure::new(format!("--detect-local-mode {mode} needs {flag}")));
+    };
+    if name.len() > longest {
+        return Err(Failure::new(format!("{flag} {name:?}: an interface has at most {longest} bytes here")));
+    }
+    let is_bad = |c: char| c.is_whitespace() || c.is_control() || "/:+!\"'\\".contains(c);
+    match name.chars().find(|c| is_bad(*c)) {
+        Some(bad) => Err(Failure::new(format!("{flag} {name:?}: an interface's name has no {bad:?}"))),
+        None => Ok(()),
+    }
+}
+
+/// What can only be told once the host is known: networks of pods that no family can use (contract 1.13).
+///
+/// # Errors
+/// All of `--cluster-cidr` is of families that this host does not serve.
+pub fn check_families(rules: &RuleOptions, families: &[Family]) -> Result<(), Failure> {
+    let served = |net: &IpNet| families.contains(&Family::of_net(net));
+    let is_used = rules.detect_local_mode == DetectLocalMode::ClusterCidr && !rules.cluster_cidr.is_empty();
+    if is_used && !rules.cluster_cidr.iter().any(served) {
+        let families: Vec<&str> = families.iter().map(|family| family.as_str()).collect();
+        return Err(Failure::new(format!(
+            "--cluster-cidr {:?}: this host serves {} only: give a CIDR of that family",
+            joined(&rules.cluster_cidr),
+            families.join(" and ")
+        )));
+    }
+    Ok(())
+}
+
+fn joined(nets: &[IpNet]) -> String {
+    nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// One network, or one of each family.
@@ -59,45 +98,46 @@ fn check_cluster_cidr(cidrs: &[IpNet]) -> Result<(), Failure> {
     match cidrs {
         [] | [_] => Ok(()),
         [a, b] if Family::of_net(a) != Family::of_net(b) => Ok(()),
-        _ => {
-            let list = cidrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-            Err(Failure::new(format!("--cluster-cidr {list:?}: expected one CIDR, or one IPv4 and one IPv6 CIDR")))
-        }
+        _ => Err(Failure::new(format!(
+            "--cluster-cidr {:?}: expected one CIDR, or one IPv4 and one IPv6 CIDR",
+            joined(cidrs)
+        ))),
     }
 }
 
-/// What of the host rules depend on, read anew whenever rules are compared.
+/// What of the host rules depend on.
 #[derive(Clone, Debug, Default)]
 pub struct HostFacts {
-    /// Addresses of all interfaces.
+    /// Addresses of all interfaces, sorted.
     pub addresses: Vec<IpAddr>,
     /// `nf_conntrack_tcp_be_liberal` was set when the process started (contract 3.3).
     pub conntrack_liberal: bool,
-    /// Accounting objects that rules can name: invalid packets, node ports on loopback.
-    pub nfacct: (bool, bool),
+    /// Accounting objects that rules can name.
+    pub accounting: Accounting,
 }
 
 impl HostFacts {
     /// Reads the addresses of this network namespace's interfaces and the conntrack setting.
-    pub fn read() -> Self {
+    ///
+    /// # Errors
+    /// See [`interface_addresses`].
+    pub fn read() -> Result<Self, Failure> {
         let liberal = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal");
-        HostFacts {
-            addresses: interface_addresses(),
+        Ok(HostFacts {
+            addresses: interface_addresses()?,
             conntrack_liberal: liberal.is_ok_and(|value| value.trim() != "0"),
-            nfacct: (false, false),
-        }
+            accounting: Accounting::default(),
+        })
     }
 }
 
-/// Addresses of this network namespace's interfaces. An interface list that cannot be read is empty and logged.
-pub fn interface_addresses() -> Vec<IpAddr> {
-    let interfaces = match nix::ifaddrs::getifaddrs() {
-        Ok(interfaces) => interfaces,
-        Err(errno) => {
-            tracing::error!(error = %errno, "cannot list the addresses of this host: node ports on selected addresses wait");
-            return Vec::new();
-        }
-    };
+/// Addresses of this network namespace's interfaces, sorted.
+///
+/// # Errors
+/// The kernel does not tell them.
+pub fn interface_addresses() -> Result<Vec<IpAddr>, Failure> {
+    let interfaces = nix::ifaddrs::getifaddrs()
+        .map_err(|errno| Failure::new(format!("cannot list the addresses of this host: {errno}")))?;
     let mut addresses: Vec<IpAddr> = interfaces
         .filter_map(|interface| {
             let address = interface.address?;
@@ -107,7 +147,7 @@ pub fn interface_addresses() -> Vec<IpAddr> {
         .collect();
     addresses.sort();
     addresses.dedup();
-    addresses
+    Ok(addresses)
 }
 
 /// The settings that rules are planned with: from the flags, the node as the source tells it, and the host.
@@ -128,8 +168,8 @@ pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> S
         // Every iptables that weir drives knows it (1.8.2 and newer), and so do the kernels that those run on.
         random_fully: true,
         drop_invalid: !host.conntrack_liberal,
-        nfacct_ct_invalid: host.nfacct.0,
-        nfacct_localhost_node_ports: host.nfacct.1,
+        nfacct_ct_invalid: host.accounting.ct_invalid,
+        nfacct_localhost_node_ports: host.accounting.localhost_node_ports,
     }
 }
 
@@ -166,10 +206,9 @@ fn node_ips(rules: &RuleOptions, node: Option<&Node>) -> PerFamily<Option<IpAddr
 /// The networks of `--nodeport-addresses`, `primary` replaced by the node's addresses (contract 1.12).
 fn node_port_cidrs(rules: &RuleOptions, node_ips: &PerFamily<Option<IpAddr>>) -> Vec<IpNet> {
     rules
-        .nodeport_addresses
-        .iter()
+        .node_port_addresses()
         .flat_map(|address| match address {
-            NodePortAddress::Net(net) => vec![*net],
+            NodePortAddress::Net(net) => vec![net],
             NodePortAddress::Primary => node_ips.iter().filter_map(|(_, ip)| ip.map(IpNet::from)).collect(),
         })
         .collect()

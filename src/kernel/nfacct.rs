@@ -10,6 +10,8 @@ use crate::net::Family;
 
 /// `NFNL_MSG_ACCT_NEW`
 const NEW: u8 = 0;
+/// `NFNL_MSG_ACCT_GET`
+const GET: u8 = 1;
 /// `NFACCT_NAME`
 const NAME: u16 = 1;
 /// The longest name, in bytes (`NFACCT_NAME_MAX` less the NUL).
@@ -65,6 +67,18 @@ impl Nfacct {
         }
     }
 
+    /// Whether the kernel has such objects at all. Makes none.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn is_there(&mut self) -> Result<bool, NfacctError> {
+        let mut batch = Batch::new("ask for an accounting object");
+        batch.message(message_type(Subsystem::Accounting, GET), flags::ACK, |body| {
+            body.raw(&header(None, 0)).put_text(NAME, "weir-none");
+        });
+        Ok(matches!(self.ask(&mut batch)?, None | Some(nix::errno::Errno::ENOENT)))
+    }
+
     /// Whether the kernel has the match that names such objects.
     ///
     /// # Errors
@@ -115,6 +129,7 @@ mod tests {
             nfacct.ensure("weir_test").unwrap();
             nfacct.ensure(&"x".repeat(31)).unwrap();
             assert!(matches!(nfacct.ensure(&"x".repeat(32)), Err(NfacctError::Name(_))));
+            assert!(nfacct.is_there().unwrap());
             assert!(matches!(nfacct.ensure(""), Err(NfacctError::Name(_))));
         });
     }

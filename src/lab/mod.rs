@@ -17,7 +17,9 @@
 //! Pods reach each other and the clients without address translation. The clients send what is meant for a service
 //! network to `node`. Whatever no one answers for ends at the gateway, which says *host unreachable* at once: so a
 //! probe can tell a packet that no rule touched ([`Failure::Unreachable`]) from one that was rejected
-//! ([`Failure::Refused`]) and from one that was dropped ([`Failure::TimedOut`]).
+//! ([`Failure::Refused`]) and from one that was dropped ([`Failure::TimedOut`]). It says so to a client five times in a
+//! row, then once a second: the kernel limits errors of routes (`net.ipv4.route.error_burst`, `error_cost`), by a setting
+//! of the whole machine. A probe in between is as good as dropped.
 //!
 //! [`Lab::new`] needs the right to make network namespaces: root has it, and so has a program that called
 //! [`sandbox::enter`] first. Tests ask [`rerun::allowed`].

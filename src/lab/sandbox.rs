@@ -120,8 +120,11 @@ fn settle(first: Pid) -> Result<(), SandboxError> {
     inherited.add(Signal::SIGCHLD);
     inherited.thread_unblock().map_err(refused("receive signals"))?;
     let namespaces = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
-    if unshare(namespaces) == Err(Errno::EPERM) {
-        become_root(namespaces)?;
+    match unshare(namespaces) {
+        Ok(()) => {}
+        Err(Errno::EPERM) => become_root(namespaces)?,
+        // The superuser needs no setting, but there are limits. To go on would be to change the machine's own mounts.
+        Err(errno) => return Err(diagnose("make namespaces", errno, &|_| None)),
     }
     // After the change of credentials, which resets it.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(refused("end with its parent"))?;

@@ -286,9 +286,14 @@ fn create(name: &str, addresses: PerFamily<Option<IpAddr>>) -> Result<Host, LabE
 }
 
 /// All hosts forward: it does no harm to those that have one link. ICMP errors are not held back, because they are
-/// what tells a reject from a drop.
+/// what tells a reject from a drop: a rate of 0 lifts the limit for each destination, and a mask without types the one
+/// for all of them together (1000 in a second, 50 at once).
 fn sysctls(host: &Host) -> Vec<(String, &'static str)> {
-    let mut list = vec![("net/ipv4/ip_forward".to_owned(), "1"), ("net/ipv4/icmp_ratelimit".to_owned(), "0")];
+    let mut list = vec![
+        ("net/ipv4/ip_forward".to_owned(), "1"),
+        ("net/ipv4/icmp_ratelimit".to_owned(), "0"),
+        ("net/ipv4/icmp_ratemask".to_owned(), "0"),
+    ];
     for scope in ["all", "default"] {
         list.extend([
             (format!("net/ipv4/conf/{scope}/rp_filter"), "0"),
@@ -297,6 +302,8 @@ fn sysctls(host: &Host) -> Vec<(String, &'static str)> {
     }
     if host.address(Family::V6).is_some() {
         list.push(("net/ipv6/icmp/ratelimit".to_owned(), "0"));
+        // The mask cannot be empty: a type that nobody has.
+        list.push(("net/ipv6/icmp/ratemask".to_owned(), "250"));
         for scope in ["all", "default"] {
             list.extend([
                 (format!("net/ipv6/conf/{scope}/disable_ipv6"), "0"),

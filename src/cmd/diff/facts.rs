@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cmd::options::SourceOptions;
+use crate::cmd::options::SourceChoice;
 use crate::cmd::{Failure, proxy};
 use crate::model::ServicePort;
 use crate::net::Family;
@@ -16,10 +16,12 @@ use crate::state::{Kind, State};
 /// # Errors
 /// A folder that cannot be read or has a file that cannot be used: a dry run that left something out would lie. An API
 /// server that does not answer in time.
-pub fn read(options: &SourceOptions, node_name: &Arc<str>, timeout: Duration) -> Result<State, Failure> {
-    match &options.manifests {
-        Some(dir) => read_manifests(manifest::Config { dir: dir.clone(), node_name: node_name.clone() }),
-        None => read_api_server(options, node_name, timeout),
+pub fn read(source: &SourceChoice<'_>, node_name: &Arc<str>, timeout: Duration) -> Result<State, Failure> {
+    match *source {
+        SourceChoice::Manifests(dir) => {
+            read_manifests(manifest::Config { dir: dir.to_owned(), node_name: node_name.clone() })
+        }
+        SourceChoice::ApiServer { .. } => read_api_server(source, node_name, timeout),
     }
 }
 
@@ -28,7 +30,8 @@ fn read_manifests(config: manifest::Config) -> Result<State, Failure> {
     if let Some(error) = loaded.errors.first() {
         let more = match loaded.errors.len() {
             1 => String::new(),
-            n => format!(" (and {} more files)", n - 1),
+            2 => " (and 1 more file cannot be used)".to_owned(),
+            n => format!(" (and {} more files cannot be used)", n - 1),
         };
         return Err(Failure::new(format!("{error}{more}")));
     }
@@ -43,13 +46,13 @@ fn read_manifests(config: manifest::Config) -> Result<State, Failure> {
     Ok(state)
 }
 
-fn read_api_server(options: &SourceOptions, node_name: &Arc<str>, timeout: Duration) -> Result<State, Failure> {
+fn read_api_server(source: &SourceChoice<'_>, node_name: &Arc<str>, timeout: Duration) -> Result<State, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     runtime.block_on(async {
-        let mut updates = proxy::open_source(options, node_name).await?;
+        let mut updates = proxy::open_source(source, node_name).await?;
         let mut state = State::default();
         let all = async {
             while !Kind::ALL.into_iter().all(|kind| state.is_synced(kind)) {

@@ -1,25 +1,25 @@
-//! Changes, rule by rule, grouped by the service that they are about.
+//! Changes, rule by rule, grouped by the service that they are about. Borrows from the changes: rules become text when
+//! they are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
-use similar::{Algorithm, DiffTag};
 
-use crate::kernel::xtables::{BuiltinChange, ChainChange, ChainKey, Changes, Match, ObservedRule, encode};
+use super::lines::{Fate, Line, RuleRef, of_chain};
+use crate::kernel::xtables::{BuiltinChange, ChainChange, ChainKey, Changes, Match};
 
 /// What a group is about. Ordered: the base first, then services by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
     /// Fixed chains, jumps from built-in chains, and the dispatch trees' own jumps.
     Base,
     /// `ns/name:port`.
     Service(String),
-    /// Chains that name no service.
+    /// Chains whose rules name no service.
     Unknown,
 }
 
-/// What happens to a chain or a rule.
+/// What happens to a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -28,21 +28,15 @@ pub enum Action {
     Remove,
 }
 
-/// One line of a chain's difference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Line {
-    pub action: Option<Action>,
-    pub rule: String,
-}
-
 /// The difference of one chain, as far as it is about the group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ChainDiff {
-    pub family: &'static str,
-    pub table: &'static str,
-    pub chain: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainDiff<'a> {
+    pub key: &'a ChainKey,
     pub action: Action,
-    pub lines: Vec<Line>,
+    /// The chain as a whole is about the group, and rules that stay are among the lines. Otherwise it holds rules about
+    /// others as well, and the lines are the changed ones that are about the group.
+    pub whole: bool,
+    pub lines: Vec<Line<'a>>,
 }
 
 /// How much changes.
@@ -63,44 +57,66 @@ impl Summary {
     }
 }
 
-/// A difference, grouped.
+/// A difference, grouped. The chains of a group are in the order in which a packet meets them: family, table, then
+/// built-in and shared chains, then those of services, then those of endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grouped {
-    pub groups: BTreeMap<About, Vec<ChainDiff>>,
+pub struct Grouped<'a> {
+    pub groups: BTreeMap<About, Vec<ChainDiff<'a>>>,
     pub summary: Summary,
 }
 
 /// Groups the changes.
-pub fn group(changes: &Changes) -> Grouped {
+pub fn group(changes: &Changes) -> Grouped<'_> {
     let mut grouped = Grouped::default();
-    for change in &changes.builtin {
-        grouped.add_builtin(change);
-    }
+    grouped.add_builtin(&changes.builtin);
     for (key, change) in &changes.chains {
         grouped.add_chain(key, change);
+    }
+    for chains in grouped.groups.values_mut() {
+        chains.sort_by_cached_key(|chain| (chain.key.family, chain.key.table, rank(chain), chain.key.name.clone()));
     }
     let is_service = |about: &&About| matches!(about, About::Service(_));
     grouped.summary.services = grouped.groups.keys().filter(is_service).count();
     grouped
 }
 
-impl Grouped {
-    fn add_builtin(&mut self, change: &BuiltinChange) {
-        let (action, rule) = match change {
-            BuiltinChange::CreateChain(key) => {
-                self.summary.chains_added += 1;
-                return self.push(About::Base, chain_diff(key, Action::Add));
+impl<'a> Grouped<'a> {
+    /// Each chain once, its rules in the order in which they will be found there: what is inserted at the head stands in
+    /// reverse.
+    fn add_builtin(&mut self, changes: &'a [BuiltinChange]) {
+        let mut chains: HashMap<&ChainKey, ChainDiff<'a>> = HashMap::new();
+        let line = |fate, rule| Line { fate, rule: RuleRef::Known(rule) };
+        for change in changes.iter().rev() {
+            let chain = chains.entry(change.chain()).or_insert_with_key(|key| ChainDiff {
+                key,
+                action: Action::Change,
+                whole: false,
+                lines: Vec::new(),
+            });
+            match change {
+                BuiltinChange::CreateChain(_) => chain.action = Action::Add,
+                BuiltinChange::Insert(_, rule) => chain.lines.push(line(Fate::Add, rule)),
+                BuiltinChange::Append(..) | BuiltinChange::Delete(..) => {}
             }
-            BuiltinChange::Insert(_, rule) | BuiltinChange::Append(_, rule) => (Action::Add, rule),
-            BuiltinChange::Delete(_, rule) => (Action::Remove, rule),
-        };
-        self.count(action);
-        let mut diff = chain_diff(change.chain(), Action::Change);
-        diff.lines.push(Line { action: Some(action), rule: encode::rule_text(change.chain().family, rule) });
-        self.push(About::Base, diff);
+        }
+        for change in changes {
+            let Some(chain) = chains.get_mut(change.chain()) else { continue };
+            match change {
+                BuiltinChange::Delete(_, rule) => chain.lines.push(line(Fate::Remove, rule)),
+                BuiltinChange::Append(_, rule) => chain.lines.push(line(Fate::Add, rule)),
+                BuiltinChange::CreateChain(_) | BuiltinChange::Insert(..) => {}
+            }
+        }
+        for chain in chains.into_values() {
+            if chain.action == Action::Add {
+                self.summary.chains_added += 1;
+            }
+            chain.lines.iter().for_each(|line| self.count(line.fate));
+            self.push(About::Base, chain);
+        }
     }
 
-    fn add_chain(&mut self, key: &ChainKey, change: &ChainChange) {
+    fn add_chain(&mut self, key: &'a ChainKey, change: &'a ChainChange) {
         let action = match (&change.before, &change.after) {
             (None, _) => Action::Add,
             (_, None) => Action::Remove,
@@ -111,108 +127,78 @@ impl Grouped {
             Action::Change => self.summary.chains_changed += 1,
             Action::Remove => self.summary.chains_removed += 1,
         }
-        let owner = owner(key, change);
-        let mut parts: BTreeMap<About, ChainDiff> = BTreeMap::new();
-        for (line_action, rule) in lines(change) {
-            if let Some(action) = line_action {
-                self.count(action);
-            }
-            let about = match &owner {
-                Some(owner) => owner.clone(),
-                None => service_of(&rule).map_or(About::Base, About::Service),
-            };
-            // In a chain that many services share, only what changes is worth a line.
-            if line_action.is_some() || owner.is_some() {
-                let diff = parts.entry(about).or_insert_with(|| chain_diff(key, action));
-                diff.lines.push(Line { action: line_action, rule: rule_text(&rule, key) });
-            }
-        }
-        if parts.is_empty() {
-            parts.insert(owner.unwrap_or(About::Base), chain_diff(key, action));
-        }
-        for (about, diff) in parts {
-            self.push(about, diff);
-        }
-    }
-
-    fn count(&mut self, action: Action) {
-        match action {
-            Action::Remove => self.summary.rules_removed += 1,
-            Action::Add | Action::Change => self.summary.rules_added += 1,
-        }
-    }
-
-    fn push(&mut self, about: About, diff: ChainDiff) {
-        let group = self.groups.entry(about).or_default();
-        if let Some(last) = group.last_mut()
-            && (last.family, last.table, &last.chain) == (diff.family, diff.table, &diff.chain)
-        {
-            last.lines.extend(diff.lines);
+        let lines = of_chain(change);
+        lines.iter().for_each(|line| self.count(line.fate));
+        if let Some(owner) = owner(key, &lines) {
+            self.push(owner, ChainDiff { key, action, whole: true, lines });
             return;
         }
-        group.push(diff);
-    }
-}
-
-fn chain_diff(key: &ChainKey, action: Action) -> ChainDiff {
-    ChainDiff {
-        family: key.family.as_str(),
-        table: key.table.as_str(),
-        chain: key.name.to_string(),
-        action,
-        lines: Vec::new(),
-    }
-}
-
-/// The rules of both sides in order, each with what happens to it.
-fn lines(change: &ChainChange) -> Vec<(Option<Action>, ObservedRule)> {
-    let before: Vec<ObservedRule> = change.before.clone().unwrap_or_default();
-    let after: Vec<ObservedRule> = change.after.iter().flatten().cloned().map(ObservedRule::from).collect();
-    let mut lines = Vec::new();
-    // A chain that kube-proxy left has tens of thousands of rules; an answer that is good enough beats the best one.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(2);
-    for op in similar::capture_diff_slices_deadline(Algorithm::Myers, &before, &after, Some(deadline)) {
-        let (tag, old, new) = op.as_tag_tuple();
-        let old = before.get(old).unwrap_or_default().iter().cloned();
-        let new = after.get(new).unwrap_or_default().iter().cloned();
-        if tag == DiffTag::Equal {
-            lines.extend(new.map(|rule| (None, rule)));
-        } else {
-            lines.extend(old.map(|rule| (Some(Action::Remove), rule)));
-            lines.extend(new.map(|rule| (Some(Action::Add), rule)));
+        let mut parts: BTreeMap<About, Vec<Line<'a>>> = BTreeMap::new();
+        // The chain itself is base; with no rule of the base in it, that is worth saying only if it comes or goes.
+        if action != Action::Change {
+            parts.insert(About::Base, Vec::new());
+        }
+        for line in lines.into_iter().filter(|line| line.fate != Fate::Keep) {
+            let about = service_of(line.rule).map_or(About::Base, |name| About::Service(name.to_owned()));
+            parts.entry(about).or_default().push(line);
+        }
+        for (about, lines) in parts {
+            self.push(about, ChainDiff { key, action, whole: false, lines });
         }
     }
-    lines
+
+    fn count(&mut self, fate: Fate) {
+        match fate {
+            Fate::Keep => {}
+            Fate::Add => self.summary.rules_added += 1,
+            Fate::Remove => self.summary.rules_removed += 1,
+        }
+    }
+
+    fn push(&mut self, about: About, chain: ChainDiff<'a>) {
+        self.groups.entry(about).or_default().push(chain);
+    }
 }
 
-/// Whom a chain belongs to as a whole. `None` if its rules are about many.
-fn owner(key: &ChainKey, change: &ChainChange) -> Option<About> {
-    const SERVICE_CHAINS: [&str; 5] = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-"];
+/// Chains of a service port or an endpoint, in the order in which a packet meets them.
+const SERVICE_CHAINS: [&str; 5] = ["KUBE-EXT-", "KUBE-FW-", "KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-"];
+
+/// Where in its table a chain is met: built-in, then what many services share, then what one owns.
+fn rank(chain: &ChainDiff) -> usize {
+    let name = chain.key.name.as_str();
+    match SERVICE_CHAINS.iter().position(|prefix| name.starts_with(prefix)) {
+        Some(place) if chain.whole => 2 + place,
+        _ => usize::from(name.starts_with("KUBE-")),
+    }
+}
+
+/// Whom a chain belongs to as a whole. `None` if its rules are about many: the dispatchers.
+fn owner(key: &ChainKey, lines: &[Line]) -> Option<About> {
+    const FIXED: [&str; 4] = ["KUBE-FORWARD", "KUBE-POSTROUTING", "KUBE-MARK-MASQ", "KUBE-PROXY-CANARY"];
     let name = key.name.as_str();
+    if FIXED.contains(&name) {
+        return Some(About::Base);
+    }
     let hash = SERVICE_CHAINS.iter().find_map(|prefix| name.strip_prefix(prefix))?;
     // The chains of the dispatch trees have a lower-case letter where services have their hash.
     if hash.starts_with(|c: char| c.is_ascii_lowercase()) {
         return None;
     }
-    let after = change.after.iter().flatten().cloned().map(ObservedRule::from);
-    let before = change.before.iter().flatten().cloned();
-    let mut rules = after.chain(before);
-    Some(rules.find_map(|rule| service_of(&rule)).map_or(About::Unknown, About::Service))
+    // Of two services whose names have the same hash, the one that is to be there.
+    let named = |keep: bool| {
+        let lines = lines.iter().filter(|line| (line.fate != Fate::Remove) == keep);
+        lines.filter_map(|line| service_of(line.rule)).next()
+    };
+    let service = named(true).or_else(|| named(false));
+    Some(service.map_or(About::Unknown, |name| About::Service(name.to_owned())))
 }
 
 /// The service that a rule's comment names: the word with a slash, for nothing else in our comments has one.
-fn service_of(rule: &ObservedRule) -> Option<String> {
-    let ObservedRule::Known(rule) = rule else { return None };
+fn service_of(rule: RuleRef<'_>) -> Option<&str> {
+    let RuleRef::Known(rule) = rule else { return None };
     let comment = rule.matches.iter().find_map(|m| match m {
         Match::Comment(text) => Some(text),
         _ => None,
     })?;
-    comment.split(' ').find(|word| word.contains('/')).map(str::to_owned)
-}
-
-fn rule_text(rule: &ObservedRule, key: &ChainKey) -> String {
-    match rule {
-        ObservedRule::Known(rule) => encode::rule_text(key.family, rule),
-        ObservedRule::Verbatim(text) => text.to_string(),
-    }
+    comment.split(' ').find(|word| word.contains('/'))
 }

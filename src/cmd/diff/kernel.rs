@@ -1,10 +1,10 @@
 //! What is compared with: the kernel, nothing, or saved rules.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use crate::cmd::Failure;
+use crate::cmd::accounting::Accounting;
+use crate::cmd::options::VariantChoice;
 use crate::kernel::xtables::decode::read_scattered;
 use crate::kernel::xtables::restore::RestoreDriver;
 use crate::kernel::xtables::variant::Variant;
@@ -17,12 +17,32 @@ pub enum Against {
     Live(RestoreDriver),
     Empty,
     /// Output of `iptables-save` and `ip6tables-save`.
-    Files(Vec<(Family, PathBuf)>),
+    Files(Vec<SavedRules>),
+}
+
+/// A file, read: what it comes from may be a pipe, which is there once.
+pub struct SavedRules {
+    family: Family,
+    path: PathBuf,
+    text: String,
+}
+
+impl SavedRules {
+    fn open(family: Family, path: &Path, flag: &str) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let path = path.display();
+            Failure::new(format!("{flag} {path}: cannot be read: {error}; give `live`, `empty` or saved rules"))
+        })?;
+        Ok(SavedRules { family, path: path.to_owned(), text })
+    }
 }
 
 impl Against {
     /// `live` and `empty` are words; everything else is a file. One file says nothing about IPv6, so only IPv4 is
     /// compared then.
+    ///
+    /// # Errors
+    /// A file that cannot be opened; what `live` says.
     pub fn open(
         what: &str,
         ipv6: Option<&Path>,
@@ -38,8 +58,10 @@ impl Against {
             }),
             ("empty", None) => Ok(Against::Empty),
             (file, ipv6) => {
-                let mut files = vec![(Family::V4, PathBuf::from(file))];
-                files.extend(ipv6.map(|file| (Family::V6, file.to_owned())));
+                let mut files = vec![SavedRules::open(Family::V4, Path::new(file), "--against")?];
+                if let Some(file) = ipv6 {
+                    files.push(SavedRules::open(Family::V6, file, "--against-ipv6")?);
+                }
                 Ok(Against::Files(files))
             }
         }
@@ -49,15 +71,25 @@ impl Against {
         match self {
             Against::Live(driver) => driver.tools().families(),
             Against::Empty => Family::ALL.to_vec(),
-            Against::Files(files) => files.iter().map(|(family, _)| *family).collect(),
+            Against::Files(files) => files.iter().map(|saved| saved.family).collect(),
         }
     }
 
-    /// For the form of restore input.
-    pub fn variant(&self) -> Variant {
+    /// The accounting objects that rules would name.
+    pub fn accounting(&self) -> Accounting {
         match self {
-            Against::Live(driver) => driver.tools().variant,
-            Against::Empty | Against::Files(_) => Variant::Legacy,
+            Against::Live(driver) => Accounting::foretell(&driver.tools().families()),
+            Against::Empty => Accounting::default(),
+            Against::Files(files) => Accounting::named_in(files.iter().map(|saved| saved.text.as_str())),
+        }
+    }
+
+    /// For the form of restore input: that of the tools at hand, or the one that was asked for.
+    pub fn variant(&self, choice: VariantChoice) -> Variant {
+        match (self, choice) {
+            (Against::Live(driver), _) => driver.tools().variant,
+            (_, VariantChoice::Nft) => Variant::Nft,
+            (_, VariantChoice::Legacy | VariantChoice::Auto) => Variant::Legacy,
         }
     }
 
@@ -66,7 +98,7 @@ impl Against {
         match self {
             Against::Empty => Ok(()),
             Against::Live(driver) => show_live(driver, comparison),
-            Against::Files(files) => files.iter().try_for_each(|(family, file)| show_file(*family, file, comparison)),
+            Against::Files(files) => files.iter().try_for_each(|saved| show_file(saved, comparison)),
         }
     }
 }
@@ -82,13 +114,10 @@ fn show_live(driver: &mut RestoreDriver, comparison: &mut Comparison) -> Result<
     Ok(())
 }
 
-fn show_file(family: Family, path: &Path, comparison: &mut Comparison) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
-    let file = File::open(path).map_err(|error| {
-        failed(&format!("cannot be read: {error}; --against takes `live`, `empty` or a file that iptables-save wrote"))
-    })?;
-    read_scattered(family, &mut BufReader::new(file), &mut |table, chain| {
-        comparison.observed(family, table, chain);
+fn show_file(saved: &SavedRules, comparison: &mut Comparison) -> Result<(), Failure> {
+    let SavedRules { family, path, text } = saved;
+    read_scattered(*family, &mut text.as_bytes(), &mut |table, chain| {
+        comparison.observed(*family, table, chain);
     })
-    .map_err(|error| failed(&error))
+    .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }

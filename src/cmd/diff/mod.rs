@@ -6,6 +6,7 @@ mod facts;
 mod grouping;
 mod json;
 mod kernel;
+mod lines;
 mod text;
 
 use std::io::{self, Write};
@@ -15,7 +16,8 @@ use std::sync::Arc;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::options::{LogOptions, RuleOptions, SourceOptions};
+use super::colour::Colour;
+use super::options::{LogOptions, PacingOptions, RuleOptions, SourceOptions};
 use super::settle::{self, HostFacts};
 use super::{Failure, live};
 use crate::kernel::xtables::Changes;
@@ -37,16 +39,6 @@ pub enum Output {
     Restore,
 }
 
-/// When to colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// On a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    Always,
-    Never,
-}
-
 /// What can be typed after `weir diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
@@ -65,7 +57,7 @@ pub struct DiffArgs {
     pub output: Output,
     /// When to colour
     #[arg(long, value_enum, default_value_t)]
-    pub color: Color,
+    pub color: Colour,
     /// Exit 0 for no difference, 1 for an error, 2 for differences (default: 0, 2, 1)
     #[arg(long, action = ArgAction::SetTrue)]
     pub detailed_exitcode: bool,
@@ -75,13 +67,16 @@ pub struct DiffArgs {
     /// How long to wait for an API server
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::duration::parse)]
     pub timeout: std::time::Duration,
+    /// The command line of `weir proxy` works here as it is; these are checked and have no effect.
+    #[command(flatten)]
+    pub pacing: PacingOptions,
     #[command(flatten)]
     pub log: LogOptions,
 }
 
 /// Runs, and maps the outcome to the exit code that was asked for.
 pub fn run(args: DiffArgs) -> ExitCode {
-    args.log.start();
+    args.log.start_quiet();
     let (different, error) = if args.detailed_exitcode { (2, 1) } else { (1, 2) };
     match difference(&args).and_then(|(changes, variant)| {
         if !args.quiet {
@@ -92,7 +87,7 @@ pub fn run(args: DiffArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(different),
         Err(failure) => {
-            eprintln!("Error: {failure}");
+            failure.tell();
             ExitCode::from(error)
         }
     }
@@ -100,30 +95,31 @@ pub fn run(args: DiffArgs) -> ExitCode {
 
 fn difference(args: &DiffArgs) -> Result<(Changes, Variant), Failure> {
     settle::check(&args.rules)?;
+    args.pacing.settle()?;
     let node_name = settle::node_name(&args.source)?;
+    let source = args.source.choice()?;
     let mut against =
         Against::open(&args.against, args.against_ipv6.as_deref(), || live::open(args.rules.iptables_variant))?;
     let families = against.families();
-    let facts = facts::read(&args.source, &node_name, args.timeout)?;
+    if matches!(against, Against::Live(_)) {
+        settle::check_families(&args.rules, &families)?;
+    }
+    let facts = facts::read(&source, &node_name, args.timeout)?;
     let model = facts::model(&facts, node_name, &families);
-    let settings = Arc::new(settle::settings(&args.rules, facts.node(), &HostFacts::read()));
+    let host = HostFacts { accounting: against.accounting(), ..HostFacts::read()? };
+    let settings = Arc::new(settle::settings(&args.rules, facts.node(), &host));
     let (desired, _) = Desired::plan(&settings, &families, &model);
     let mut comparison = desired.compare();
     against.show(&mut comparison)?;
-    Ok((comparison.finish(), against.variant()))
+    Ok((comparison.finish(), against.variant(args.rules.iptables_variant)))
 }
 
 fn print(args: &DiffArgs, changes: &Changes, variant: Variant) -> Result<(), Failure> {
-    let grouped = grouping::group(changes);
-    let choice = match args.color {
-        Color::Auto => anstream::AutoStream::choice(&io::stdout()),
-        Color::Always => anstream::ColorChoice::Always,
-        Color::Never => anstream::ColorChoice::Never,
-    };
+    let choice = args.color.choice(&io::stdout());
     let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
     let written = match args.output {
-        Output::Text => text::write(&mut out, &grouped),
-        Output::Json => json::render(&grouped).map_err(io::Error::from).and_then(|text| writeln!(out, "{text}")),
+        Output::Text => text::write(&mut out, &grouping::group(changes)),
+        Output::Json => json::write(&mut out, &grouping::group(changes)),
         Output::Restore => return write_restore(&mut out, changes, variant),
     };
     finish(written.and_then(|()| out.flush()))

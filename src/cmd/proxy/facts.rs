@@ -1,7 +1,8 @@
 //! Facts of a running node: the store, resolving, and the settings that follow the Node object and the host.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::cmd::options::RuleOptions;
 use crate::cmd::settle::{self, HostFacts};
@@ -23,6 +24,8 @@ pub struct SettingsKeeper {
 /// What settings follow while the process runs.
 struct Inputs {
     host: HostFacts,
+    /// The last look at the host failed, and that was told.
+    host_lost: bool,
     node: Option<Node>,
 }
 
@@ -31,7 +34,8 @@ impl SettingsKeeper {
     pub fn new(rules: RuleOptions, host: HostFacts) -> Self {
         let settings = settle::settings(&rules, None, &host);
         let shared = Arc::new(Mutex::new(Arc::new(settings)));
-        SettingsKeeper { rules, shared, engine: OnceLock::new(), inputs: Mutex::new(Inputs { host, node: None }) }
+        let inputs = Mutex::new(Inputs { host, host_lost: false, node: None });
+        SettingsKeeper { rules, shared, engine: OnceLock::new(), inputs }
     }
 
     /// The settings, kept right.
@@ -52,18 +56,38 @@ impl SettingsKeeper {
 
     /// The Node object may have changed.
     fn node_is(&self, node: Option<&Node>) {
-        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inputs = self.inputs();
         if inputs.node.as_ref() != node {
             inputs.node = node.cloned();
             self.settle(&inputs);
         }
     }
 
-    /// The host's addresses may have changed (contract 3.12).
+    /// The host's addresses may have changed (contract 3.12). Where they cannot be read, those read before count.
     pub fn look_at_host(&self) {
-        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-        inputs.host.addresses = settle::interface_addresses();
-        self.settle(&inputs);
+        let found = settle::interface_addresses();
+        let mut inputs = self.inputs();
+        match found {
+            Ok(addresses) => {
+                inputs.host_lost = false;
+                inputs.host.addresses = addresses;
+                self.settle(&inputs);
+            }
+            Err(error) if !inputs.host_lost => {
+                inputs.host_lost = true;
+                tracing::error!(%error, "node ports stay on the addresses that were read before");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The host's addresses as they were read last.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.inputs().host.addresses.clone()
+    }
+
+    fn inputs(&self) -> MutexGuard<'_, Inputs> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn settle(&self, inputs: &Inputs) {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::facts::SettingsKeeper;
-use crate::cmd::settle::interface_addresses;
 use crate::kernel::conntrack::{Cleanup, NodePortScope, Worker};
 use crate::model::oracle::Host;
 use crate::model::{ServicePort, ServicePortKey};
@@ -36,8 +35,9 @@ impl UdpFlows {
                 (None, None) => {}
             }
         }
+        self.settings.look_at_host();
         let settings = self.settings.current();
-        let host = Host { addresses: interface_addresses() };
+        let host = Host { addresses: self.settings.addresses() };
         let scope = Arc::new(NodePortScope::new(&settings, &host));
         self.worker.submit(Cleanup::of_moves(&udp, self.in_force.values().map(|port| &**port), &scope));
     }

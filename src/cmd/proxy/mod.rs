@@ -4,15 +4,19 @@ mod facts;
 mod flows;
 mod node;
 
-use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use node::{NodeConfig, RunningNode};
 
-use super::options::{LogOptions, PacingOptions, RuleOptions, SourceOptions};
+use super::options::{DetectLocalMode, LogOptions, PacingOptions, RuleOptions, SourceChoice, SourceOptions};
 use super::{Failure, live, settle};
-use crate::engine::{Pacing, RepairMode};
-use crate::source::{self, Updates};
+use crate::engine::Pacing;
+use crate::kernel::xtables::restore::RestoreDriver;
+use crate::source::{Updates, kube, manifest};
 
 /// What can be typed after `weir proxy`.
 #[derive(Debug, Args)]
@@ -35,78 +39,92 @@ pub struct ProxyArgs {
 pub fn run(args: ProxyArgs) -> Result<(), Failure> {
     args.log.start();
     settle::check(&args.rules)?;
-    let pacing = pacing(&args.pacing)?;
+    let pacing = args.pacing.settle()?;
     let node_name = settle::node_name(&args.source)?;
-    let driver = live::open(args.rules.iptables_variant)?;
+    let source = args.source.choice()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     runtime.block_on(async {
-        let updates = open_source(&args.source, &node_name).await?;
+        let stop = StopSignals::listen()?;
+        let updates = open_source(&source, &node_name).await?;
+        let driver = live::open_for_writing(args.rules.iptables_variant)?;
+        settle::check_families(&args.rules, &driver.tools().families())?;
+        log_settled(&node_name, &source, &args.rules, &pacing, &driver);
         let config = NodeConfig { node_name, rules: args.rules, pacing };
         let node = RunningNode::start(config, driver, updates)?;
-        tracing::info!("running; SIGTERM stops and leaves the rules");
-        node.until(stop_signal()).await
+        node.until(stop.first()).await
     })
 }
 
-/// The periods, checked (contract 1.6).
-fn pacing(options: &PacingOptions) -> Result<Pacing, Failure> {
-    let (min, sync) = (options.iptables_min_sync_period, options.iptables_sync_period);
-    if sync.is_zero() {
-        return Err(Failure::new("--iptables-sync-period must be more than 0"));
+/// One line that says what this process is going to do, and one for what it cannot do.
+fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacing: &Pacing, driver: &RestoreDriver) {
+    let tools = driver.tools();
+    let families: Vec<&str> = tools.families().iter().map(|family| family.as_str()).collect();
+    let detect_local = rules.detect_local_mode.to_possible_value();
+    tracing::info!(
+        node,
+        %source,
+        mode = "iptables",
+        variant = %tools.variant,
+        iptables = %tools.version,
+        families = families.join(","),
+        detect_local = detect_local.as_ref().map(|mode| mode.get_name()),
+        sync_period = ?pacing.sync_period,
+        min_sync_period = ?pacing.min_sync_period,
+        version = env!("CARGO_PKG_VERSION"),
+        "weir proxy starts; SIGTERM stops it and leaves the rules"
+    );
+    if rules.detect_local_mode == DetectLocalMode::ClusterCidr && rules.cluster_cidr.is_empty() {
+        tracing::warn!(
+            "no --cluster-cidr: traffic of local pods cannot be told from other traffic; the rules that need it \
+             (masquerading from outside to cluster IPs, local pods to external addresses) are left out"
+        );
     }
-    if min > sync {
-        return Err(Failure::new(format!(
-            "--iptables-sync-period {sync:?} must be greater than or equal to --iptables-min-sync-period {min:?}"
-        )));
-    }
-    let mut pacing = Pacing::new(min, sync);
-    if options.drift_report_only {
-        pacing.drift = RepairMode::ReportOnly;
-    }
-    Ok(pacing)
 }
 
 /// Starts the source that was typed.
 ///
 /// # Errors
 /// An unreadable folder, a bad kubeconfig, no cluster around: one line that names it.
-pub async fn open_source(options: &SourceOptions, node_name: &std::sync::Arc<str>) -> Result<Updates, Failure> {
-    if let Some(dir) = &options.manifests {
-        let config = source::manifest::Config { dir: dir.clone(), node_name: node_name.clone() };
-        let (updates, _) = source::manifest::start(config).map_err(|error| Failure::new(error.to_string()))?;
-        return Ok(updates);
+pub async fn open_source(source: &SourceChoice<'_>, node_name: &Arc<str>) -> Result<Updates, Failure> {
+    match *source {
+        SourceChoice::Manifests(dir) => {
+            let config = manifest::Config { dir: dir.to_owned(), node_name: node_name.clone() };
+            let (updates, _) = manifest::start(config).map_err(|error| Failure::new(error.to_string()))?;
+            Ok(updates)
+        }
+        SourceChoice::ApiServer { kubeconfig, master } => {
+            let mut config = kube::Config::new(&**node_name);
+            config.kubeconfig = kubeconfig.map(Path::to_owned);
+            config.master = master.map(str::to_owned);
+            let client = kube::connect(&config).await.map_err(|error| Failure::new(error.to_string()))?;
+            let (updates, _) = kube::start(&client, &config);
+            Ok(updates)
+        }
     }
-    let config = kube_config(options, node_name);
-    let client = source::kube::connect(&config).await.map_err(|error| Failure::new(error.to_string()))?;
-    let (updates, _) = source::kube::start(&client, &config);
-    Ok(updates)
 }
 
-fn kube_config(options: &SourceOptions, node_name: &str) -> source::kube::Config {
-    let mut config = source::kube::Config::new(node_name);
-    config.kubeconfig = options.kubeconfig.clone();
-    config.master = options.master.clone();
-    config
+/// SIGTERM and SIGINT. They are caught from here on, also while the program starts.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Ready at SIGTERM or SIGINT. A signal that cannot be listened for keeps its default, which ends the process and
-/// leaves the rules as well.
-async fn stop_signal() {
-    let wait = async |kind| match signal(kind) {
-        Ok(mut stream) => {
-            stream.recv().await;
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot listen for a signal");
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        () = wait(SignalKind::terminate()) => tracing::info!("SIGTERM: stopping; rules stay"),
-        () = wait(SignalKind::interrupt()) => tracing::info!("SIGINT: stopping; rules stay"),
+impl StopSignals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")));
+        Ok(StopSignals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Ready at the first of them.
+    async fn first(mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        tracing::info!("{name}: stopping after what is being written; the rules stay");
     }
 }

@@ -4,8 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::MissedTickBehavior;
+
 use super::facts::{NodeFacts, SettingsKeeper};
 use super::flows::UdpFlows;
+use crate::cmd::accounting::Accounting;
 use crate::cmd::options::RuleOptions;
 use crate::cmd::settle::HostFacts;
 use crate::cmd::{Failure, live};
@@ -29,9 +32,12 @@ pub struct RunningNode {
     runner: Runner<NodeFacts>,
     handle: Handle,
     settings: Arc<SettingsKeeper>,
-    /// How often the host's addresses are read.
-    host_period: Duration,
+    /// How often the state is logged at debug level.
+    status_period: Duration,
 }
+
+/// The host's addresses are read at least this often.
+const HOST_PERIOD: Duration = Duration::from_secs(10);
 
 impl RunningNode {
     /// Starts the threads, in the calling thread's network namespace. Nothing is written before the source is synced.
@@ -40,7 +46,8 @@ impl RunningNode {
     /// A sysctl that cannot be set, a thread that cannot be started.
     pub fn start(config: NodeConfig, driver: RestoreDriver, updates: Updates) -> Result<Self, Failure> {
         let families = driver.tools().families();
-        let settings = Arc::new(SettingsKeeper::new(config.rules, HostFacts::read()));
+        let host = HostFacts { accounting: Accounting::make(&families), ..HostFacts::read()? };
+        let settings = Arc::new(SettingsKeeper::new(config.rules, host));
         if settings.current().localhost_node_ports && families.contains(&Family::V4) {
             live::enable_route_localnet()?;
         }
@@ -48,15 +55,20 @@ impl RunningNode {
         let worker = Worker::spawn(Timing::default(), |run| tracing::debug!(?run, "conntrack cleanup"))
             .map_err(|error| thread_failed(&error))?;
         let mut flows = UdpFlows::new(worker, settings.clone());
-        let hooks = Hooks { applied: Box::new(move |moves| flows.applied(moves)), ..Hooks::default() };
+        let hooks = Hooks {
+            applied: Box::new(move |moves| flows.applied(moves)),
+            finished: Box::new(
+                |done| tracing::debug!(task = ?done.task, took = ?done.took, ok = done.succeeded, "kernel"),
+            ),
+        };
         let backend = IptablesBackend::new(driver, settings.shared().clone(), families.clone());
         let kernel = KernelThread::spawn(backend, hooks).map_err(|error| thread_failed(&error))?;
         let options = Options { families: PerFamily::new(|family| families.contains(&family)), ..Options::default() };
         let facts = NodeFacts::new(config.node_name, options, settings.clone());
-        let host_period = config.pacing.sync_period;
+        let status_period = config.pacing.sync_period;
         let (runner, handle) = Runner::new(config.pacing, facts, updates, kernel);
         settings.tell(handle.clone());
-        Ok(RunningNode { runner, handle, settings, host_period })
+        Ok(RunningNode { runner, handle, settings, status_period })
     }
 
     /// The running engine, to be asked and nudged.
@@ -69,17 +81,40 @@ impl RunningNode {
     /// # Errors
     /// The source or the kernel thread ended by itself.
     pub async fn until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
-        let RunningNode { runner, settings, host_period, .. } = self;
-        let look = async {
-            let mut ticks = tokio::time::interval(host_period);
-            loop {
-                ticks.tick().await;
-                settings.look_at_host();
-            }
-        };
+        let RunningNode { runner, handle, settings, status_period } = self;
+        let look = every(status_period.min(HOST_PERIOD), || settings.look_at_host());
+        let report = every(status_period, || log_status(&handle));
         tokio::select! {
             ended = runner.run(shutdown) => ended.map_err(|error| Failure::new(error.to_string())),
             () = look => Ok(()),
+            () = report => Ok(()),
         }
     }
+}
+
+/// Does something now and then, for ever.
+async fn every(period: Duration, mut work: impl FnMut()) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        work();
+    }
+}
+
+/// The state in one line, for whoever looks for it: news are told when they happen.
+fn log_status(engine: &Handle) {
+    let status = engine.status();
+    let now = engine.clock().now();
+    let healthy = Family::ALL.into_iter().all(|family| engine.health(family).is_ok());
+    tracing::debug!(
+        synced = status.synced.is_some(),
+        healthy,
+        ipv4 = status.families.v4.applied,
+        ipv6 = status.families.v6.applied,
+        waiting = status.families.v4.unapplied + status.families.v6.unapplied,
+        quarantined = status.quarantined.len(),
+        read_ago = ?status.last_observed.map(|at| now.saturating_sub(at)),
+        "status"
+    );
 }

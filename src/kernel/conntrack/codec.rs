@@ -61,9 +61,9 @@ fn write_filter(body: &mut Body<'_>, filter: &Filter) {
     body.nest(TUPLE_ORIGINAL, |tuple| {
         // The kernel wants both parts to be there, also where one of them is empty.
         tuple.nest(TUPLE_IP, |part| {
-            // Not for IPv6: the kernel (seen on 6.18) compares the wrong way round there, and leaves out exactly the
-            // entries that were asked for. The reader filters again.
-            if let Some(ip @ IpAddr::V4(_)) = filter.destination_ip {
+            // Not an IPv6 address: kernels (6.18 among them) compare those the wrong way round, and leave out just the
+            // entries that have it. The port narrows the list, and the reader filters what comes.
+            if let Some(ip) = filter.destination_ip.filter(IpAddr::is_ipv4) {
                 part.put_ip(destination_kind(filter.family), ip);
                 which |= FLAG_IP_DESTINATION;
             }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::decode::{DecodeError, read_tables};
-use super::order::{Script, scripts};
+use super::order::{Script, Section, scripts};
 use super::process::{Input, RunError, run};
 use super::variant::{Binaries, Tools, Variant};
 use super::{ApplyError, ApplyErrorKind, Changes, ObserveError, ObservedChain, Table, Xtables};
@@ -21,8 +21,8 @@ use failure::remedy;
 /// How long iptables-legacy waits for the lock that all its users share, in seconds (contract 3.10).
 const LOCK_WAIT: &str = "5";
 
-/// How long a restore may take. 320,000 rules take 4 s.
-const RESTORE_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a restore may take. 320,000 rules take 4 s on legacy tables, and 20 to 50 s through iptables-nft.
+const RESTORE_PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long a save may take: iptables-nft 1.8.7 needs 216 s for 320,000 rules.
 const SAVE_PATIENCE: Duration = Duration::from_secs(600);
@@ -49,12 +49,25 @@ impl RestoreDriver {
         binaries.map_err(|error| format!("{family} cannot be served: {error}"))
     }
 
+    /// Whether the tool can write the tables of a family here: lets it read an empty change of each, without effect. A
+    /// legacy kernel loads and makes the tables for that.
+    ///
+    /// # Errors
+    /// What the tool said: no permission, a table that the kernel does not have.
+    pub fn probe(&self, family: Family) -> Result<(), ApplyError> {
+        let sections = Table::ALL.map(Section::new).into();
+        self.feed(&Script { family, sections }, &["--noflush", "--test", "--wait", LOCK_WAIT])
+    }
+
     fn restore(&self, script: &Script) -> Result<(), ApplyError> {
+        self.feed(script, &["--noflush", "--wait", LOCK_WAIT])
+    }
+
+    fn feed(&self, script: &Script, arguments: &[&str]) -> Result<(), ApplyError> {
         let unavailable = |message| ApplyError { kind: ApplyErrorKind::Unavailable, message, chain: None };
         let program = &self.binaries(script.family).map_err(unavailable)?.restore;
         let write = |stdin: &mut dyn Write| script.write_to(stdin);
-        let arguments = ["--noflush", "--wait", LOCK_WAIT];
-        match run(program, &arguments, Input::Stream(&write), self.patience, |_| ()) {
+        match run(program, arguments, Input::Stream(&write), self.patience, |_| ()) {
             Ok(done) if done.code == Some(0) => Ok(()),
             Ok(done) => Err(explain(script, &name(program), done.code, &done.stderr)),
             Err(RunError::Start(error)) => Err(unavailable(cannot_start(program, &error))),

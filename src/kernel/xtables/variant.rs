@@ -98,6 +98,9 @@ pub enum FamilyUnavailable {
     NoKernelSupport(Family),
     #[error("IPv6 is switched off (net.ipv6.conf.all.disable_ipv6=1)")]
     Disabled,
+    /// The tool itself says no; its words.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// The tools that a driver runs.

@@ -29,6 +29,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub use base::{BuiltinRule, Place, builtin_rules};
+pub use base::{BuiltinRule, NFACCT_CT_INVALID, Place, builtin_rules};
 pub use compare::{Comparison, Desired};
 pub use planner::Planner;
+pub use service::NFACCT_LOCALHOST;

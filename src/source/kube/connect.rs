@@ -34,7 +34,7 @@ pub enum ConnectError {
     Proxy { path: PathBuf, url: String },
     #[error("{origin}: {url:?} is no API server URL: {reason}: write it as https://HOST:PORT")]
     BadUrl { origin: String, url: String, reason: String },
-    #[error("not in a cluster: {reason}: outside a pod, give --kubeconfig or --master")]
+    #[error("not in a cluster: {reason}: outside a pod, give --kubeconfig or --master, or --manifests")]
     NotInCluster { reason: String },
     #[error("credentials from {origin} for {url}: {reason}: correct the certificate, key or user there")]
     Credentials { origin: String, url: String, reason: String },

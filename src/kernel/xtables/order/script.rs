@@ -109,7 +109,8 @@ fn push_command(out: &mut String, family: Family, command: &str, chain: &ChainNa
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(table: Table) -> Self {
+    /// Nothing but `*TABLE` and `COMMIT`.
+    pub(in crate::kernel::xtables) fn new(table: Table) -> Self {
         Section { table, empty: Vec::new(), fill: Vec::new(), builtin: Vec::new(), delete: Vec::new() }
     }
 

@@ -1,0 +1,259 @@
+//! Each mistake is one line on stderr, with the exit code of its command.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use crate::program::{Ran, data, run, weir};
+
+/// Arguments after `weir proxy`, and the line.
+pub const FLAGS: [(&[&str], &str); 27] = [
+    (&["--ipvs-scheduler=lc"], "unknown flag --ipvs-scheduler; try `weir proxy --help`"),
+    (&["--healthz-bind-address", "0.0.0.0:10256"], "unknown flag --healthz-bind-address; try `weir proxy --help`"),
+    (&["--clustr-cidr=10.0.0.0/8"], "unknown flag --clustr-cidr, perhaps --cluster-cidr; try `weir proxy --help`"),
+    (&["-x"], "unknown flag -x; try `weir proxy --help`"),
+    (&["now"], "weir proxy does not take any arguments, got \"now\": flags begin with --; try `weir proxy --help`"),
+    (&["--kubeconfig"], "--kubeconfig <FILE> needs a value; try `weir proxy --help`"),
+    (
+        &["--proxy-mode=ipvs"],
+        "--proxy-mode \"ipvs\" is not supported: expected one of iptables; try `weir proxy --help`",
+    ),
+    (
+        &["--iptables-variant=ebtables"],
+        "--iptables-variant \"ebtables\" is not supported: expected one of auto, legacy, nft; try `weir proxy --help`",
+    ),
+    (&["--masquerade-all=maybe"], "--masquerade-all: \"maybe\" is neither true nor false; try `weir proxy --help`"),
+    (
+        &["--cluster-cidr=10.0.0.0"],
+        "--cluster-cidr: \"10.0.0.0\" is no CIDR: expected a network such as 10.244.0.0/16 or fd00::/48; \
+         try `weir proxy --help`",
+    ),
+    (
+        &["--cluster-cidr=10.0.0.0/8,"],
+        "--cluster-cidr \"10.0.0.0/8,\": \"\" is no CIDR: expected a network such as 10.244.0.0/16 or fd00::/48; \
+         try `weir proxy --help`",
+    ),
+    (
+        &["--nodeport-addresses=all"],
+        "--nodeport-addresses: \"all\" is no CIDR: expected a network such as 192.168.0.0/24, or `primary` alone; \
+         try `weir proxy --help`",
+    ),
+    (
+        &["--bind-address=10.0.0.256"],
+        "--bind-address: \"10.0.0.256\" is no address: expected one such as 192.168.0.2 or fd00::2; \
+         try `weir proxy --help`",
+    ),
+    (
+        &["--iptables-sync-period=30"],
+        "--iptables-sync-period: \"30\" is no duration: expected a number with a unit such as 30s, 250ms, 1m30s or 1h; \
+         try `weir proxy --help`",
+    ),
+    (
+        &["--iptables-masquerade-bit=32"],
+        "--iptables-masquerade-bit \"32\": 32 is not in 0..=31; try `weir proxy --help`",
+    ),
+    (&["--iptables-sync-period=0"], "--iptables-sync-period 0s: must be more than 0, such as 30s"),
+    (
+        &["--iptables-sync-period=1s", "--iptables-min-sync-period=2s"],
+        "--iptables-sync-period 1s must be greater than or equal to --iptables-min-sync-period 2s",
+    ),
+    (&["--hostname-override= "], "--hostname-override \" \": empty hostname-override is invalid: give the node's name"),
+    (
+        &["--cluster-cidr=10.0.0.0/8,10.1.0.0/16"],
+        "--cluster-cidr \"10.0.0.0/8,10.1.0.0/16\": expected one CIDR, or one IPv4 and one IPv6 CIDR",
+    ),
+    (
+        &["--nodeport-addresses=primary,10.0.0.0/8"],
+        "--nodeport-addresses: can't use both 'primary' and CIDRs: give `primary` alone, or CIDRs alone",
+    ),
+    (&["--detect-local-mode=BridgeInterface"], "--detect-local-mode BridgeInterface needs --pod-bridge-interface"),
+    (
+        &["--detect-local-mode=InterfaceNamePrefix", "--pod-interface-name-prefix="],
+        "--detect-local-mode InterfaceNamePrefix needs --pod-interface-name-prefix",
+    ),
+    (
+        &["--detect-local-mode=BridgeInterface", "--pod-bridge-interface=a-bridge-of-many-words"],
+        "--pod-bridge-interface \"a-bridge-of-many-words\": an interface has at most 15 bytes here",
+    ),
+    (
+        &["--detect-local-mode=BridgeInterface", "--pod-bridge-interface=cbr0 -j ACCEPT"],
+        "--pod-bridge-interface \"cbr0 -j ACCEPT\": an interface's name has no ' '",
+    ),
+    (&["--manifests=/a", "--kubeconfig=/b"], "--manifests /a and --kubeconfig /b are two sources: give one"),
+    (&["--manifests=/a", "--master=https://b"], "--manifests /a and --master https://b are two sources: give one"),
+    (
+        &["--logging-format=xml"],
+        "--logging-format \"xml\" is not supported: expected one of text, json; try `weir proxy --help`",
+    ),
+];
+
+fn failed(ran: &Ran, code: i32, line: &str, what: &[&str]) {
+    assert_eq!(ran.err, format!("Error: {line}\n"), "{what:?}");
+    assert_eq!((ran.code, ran.out.as_str()), (Some(code), ""), "{what:?}");
+}
+
+#[test]
+fn flags_are_checked_before_anything_else() {
+    for (flags, line) in FLAGS {
+        let with =
+            |command: &'static str| -> Vec<&str> { [command].into_iter().chain(flags.iter().copied()).collect() };
+        failed(&run(weir(&with("proxy"))), 1, line, flags);
+        let line = line.replace("weir proxy", "weir diff");
+        failed(&run(weir(&with("diff"))), 2, &line, flags);
+        let mut detailed = with("diff");
+        detailed.insert(1, "--detailed_exitcode");
+        failed(&run(weir(&detailed)), 1, &line, flags);
+    }
+}
+
+#[test]
+fn commands_are_known() {
+    failed(&run(weir(&["prox"])), 1, "unknown command \"prox\": there are proxy, diff, demo; try `weir --help`", &[]);
+    let ran = run(weir(&[] as &[&str]));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.err.contains("Usage: weir <COMMAND>"), "{}", ran.err);
+}
+
+fn diff_of(source: &[&str]) -> Ran {
+    let fixed = ["diff", "--against=empty", "--hostname-override=node-a"];
+    run(weir(&fixed.into_iter().chain(source.iter().copied()).collect::<Vec<_>>()))
+}
+
+#[test]
+fn sources_that_cannot_be_read_are_named() {
+    let missing = "(os error 2)";
+    for (source, line) in [
+        (
+            &["--manifests=/no/such/folder"][..],
+            format!(
+                "cannot read the manifest folder /no/such/folder: No such file or directory {missing}; \
+                 name a folder that exists and can be read"
+            ),
+        ),
+        (
+            &["--kubeconfig=/no/such/file"],
+            format!(
+                "kubeconfig /no/such/file: cannot be read: No such file or directory {missing}: \
+                 check --kubeconfig or clientConnection.kubeconfig"
+            ),
+        ),
+        (
+            &["--master=ftp://a"],
+            "--master: \"ftp://a\" is no API server URL: the scheme must be http or https: write it as https://HOST:PORT"
+                .to_owned(),
+        ),
+        (
+            &[],
+            "not in a cluster: failed to read an incluster environment variable: environment variable not found: \
+             outside a pod, give --kubeconfig or --master, or --manifests"
+                .to_owned(),
+        ),
+    ] {
+        failed(&diff_of(source), 2, &line, source);
+    }
+}
+
+/// Writes the files and compares them with nothing.
+fn diff_of_files(files: &[(&str, &str)]) -> (Ran, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let path = folder.path().to_str().unwrap().to_owned();
+    (diff_of(&["--manifests", &path]), path)
+}
+
+#[test]
+fn a_broken_manifest_is_named_with_its_place() {
+    let broken =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.0.0.1, ports: [{port: x}]}\n";
+    let (ran, folder) = diff_of_files(&[("a.yaml", broken), ("b.yaml", "kind: [")]);
+    let first = format!("Error: {folder}/a.yaml:4:");
+    assert!(ran.err.starts_with(&first), "{} should start with {first}", ran.err);
+    assert!(ran.err.ends_with(" (and 1 more file cannot be used)\n"), "{}", ran.err);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (Some(2), "", 1));
+}
+
+#[test]
+fn a_part_that_is_left_out_is_a_warning() {
+    let odd = "apiVersion: v1\nkind: Service\nmetadata: {namespace: ns, name: a}\n\
+               spec: {clusterIP: 10.0.0.1, externalIPs: [here], ports: [{port: 80}]}\n";
+    let (ran, folder) = diff_of_files(&[("a.yaml", odd)]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.out.contains("service ns/a\n"), "{}", ran.out);
+    let line = ran.err.lines().next().unwrap_or_default();
+    assert!(line.contains("WARN") && line.contains(&format!("{folder}/a.yaml")), "{}", ran.err);
+    assert!(line.contains("ns/a") && line.contains("externalIPs") && line.contains("here"), "{}", ran.err);
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+}
+
+#[test]
+fn what_to_compare_with_must_be_there_and_whole() {
+    let shop = data("cli/shop");
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let half = file("half", "*nat\n:PREROUTING ACCEPT [0:0]\n");
+    let prose = file("prose", "Dear diary,\n");
+    let cases: [(&[&str], String); 5] = [
+        (
+            &["--against=/no/such/file"],
+            "--against /no/such/file: cannot be read: No such file or directory (os error 2); \
+             give `live`, `empty` or saved rules"
+                .to_owned(),
+        ),
+        (
+            &["--against", &half, "--against-ipv6=/no/such/file"],
+            "--against-ipv6 /no/such/file: cannot be read: No such file or directory (os error 2); \
+             give `live`, `empty` or saved rules"
+                .to_owned(),
+        ),
+        (
+            &["--against=empty", "--against-ipv6=/x"],
+            "--against-ipv6 /x: goes with --against FILE, the rules of IPv4".to_owned(),
+        ),
+        (&["--against", &half], format!("{half}: the output ends before COMMIT: iptables-save stopped half-way")),
+        (&["--against", &prose], format!("{prose}: line 1 is not from iptables-save: \"Dear diary,\"")),
+    ];
+    for (flags, line) in cases {
+        let fixed = ["diff", "--hostname-override=node-a", "--manifests", shop.to_str().unwrap()];
+        let ran = run(weir(&fixed.into_iter().chain(flags.iter().copied()).collect::<Vec<_>>()));
+        failed(&ran, 2, &line, flags);
+    }
+}
+
+/// Nobody listens on the port, and the wait is bounded.
+#[test]
+fn an_api_server_that_is_away_is_an_error() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ran = diff_of(&[&format!("--master=http://127.0.0.1:{port}"), "--timeout=300ms"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    let last = ran.err.lines().last().unwrap_or_default();
+    assert_eq!(
+        last,
+        "Error: the API server did not tell everything within 300ms: see the log above, or raise --timeout"
+    );
+    let first = ran.err.lines().next().unwrap_or_default();
+    assert!(first.contains("WARN") && first.contains("Connection refused"), "{}", ran.err);
+}
+
+#[test]
+fn a_kubeconfig_that_may_not_be_read_is_named() {
+    if !nix::unistd::geteuid().is_root() {
+        weir::lab::skipped("cli: another user's kubeconfig (needs root)");
+        return;
+    }
+    use std::os::unix::process::CommandExt;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = Path::display(file.path()).to_string();
+    let mut command = weir(&["diff", "--against=empty", "--kubeconfig", &path]);
+    command.uid(65534).gid(65534);
+    let line = format!(
+        "kubeconfig {path}: cannot be read: Permission denied (os error 13): check --kubeconfig or \
+         clientConnection.kubeconfig"
+    );
+    failed(&run(command), 2, &line, &[]);
+}

@@ -1,0 +1,69 @@
+//! Clients that connect without pause while something happens.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir::lab::{Host, Probe};
+
+/// How many connections each client makes before and after, at least.
+const AROUND: usize = 5;
+
+/// Runs `work` while each of these clients opens one TCP connection after the other, and fails if one of them fails.
+/// Returns what `work` does, and how many connections there were.
+#[track_caller]
+pub fn while_connecting<R>(clients: &[(&Host, SocketAddr)], work: impl FnOnce() -> R) -> (R, usize) {
+    let stop = AtomicBool::new(false);
+    let counts: Vec<AtomicUsize> = clients.iter().map(|_| AtomicUsize::new(0)).collect();
+    let begin = Instant::now();
+    let (result, failures) = thread::scope(|scope| {
+        // Stops the clients also if `work` panics.
+        let stopper = Stopper(&stop);
+        let threads: Vec<_> = clients
+            .iter()
+            .zip(&counts)
+            .map(|((host, to), count)| scope.spawn(|| connect(host, *to, count, stopper.0, begin)))
+            .collect();
+        wait_for_more(&counts);
+        let result = work();
+        wait_for_more(&counts);
+        drop(stopper);
+        let failures: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        (result, failures)
+    });
+    let total = counts.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+    assert!(failures.is_empty(), "{} of {total} connections failed:\n{}", failures.len(), failures.join("\n"));
+    (result, total)
+}
+
+struct Stopper<'a>(&'a AtomicBool);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn wait_for_more(counts: &[AtomicUsize]) {
+    let now: Vec<usize> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    for (count, now) in counts.iter().zip(now) {
+        super::node::wait_until("every client has connected some more", || {
+            count.load(Ordering::Relaxed) >= now + AROUND
+        });
+    }
+}
+
+/// Connects until it is told to stop; returns what failed.
+fn connect(host: &Host, to: SocketAddr, count: &AtomicUsize, stop: &AtomicBool, begin: Instant) -> Vec<String> {
+    // A lost SYN is sent again after a second: it counts as lost.
+    let probe = Probe::tcp(to).timeout(Duration::from_millis(900));
+    let mut failures = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        if let Err(failure) = probe.run(host) {
+            failures.push(format!("{} to {to} after {:?}: {failure}", host.name(), begin.elapsed()));
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    failures
+}
