@@ -41,15 +41,6 @@ impl Cluster {
         Cluster { terrain: Terrain::any(random), most_endpoints: 200, zone, entries: BTreeMap::new() }
     }
 
-    /// A cluster of `count` services.
-    pub fn random(random: &mut Random, count: usize) -> Self {
-        let mut cluster = Cluster::empty(random);
-        for i in 0..count {
-            cluster.put(random, i);
-        }
-        cluster
-    }
-
     /// Service number `i` becomes another one.
     pub fn put(&mut self, random: &mut Random, i: usize) {
         let service = frontends::service(random, self.terrain, i);
@@ -106,6 +97,17 @@ pub fn seeds(usual: u64) -> Vec<u64> {
     match (number("WEIR_SEED"), number("WEIR_CASES")) {
         (Some(seed), _) => vec![seed],
         (None, cases) => (1..=cases.unwrap_or(usual)).collect(),
+    }
+}
+
+/// Tells the seed if the case fails.
+pub struct Case(pub u64);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("again: WEIR_SEED={}", self.0);
+        }
     }
 }
 

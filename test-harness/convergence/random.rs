@@ -13,7 +13,7 @@ use weir::sim::scenario::Fixture;
 use weir::sim::{Faults, SimKernel};
 use weir::state::{Fact, FactKey, Kind, Update};
 
-use crate::cluster::{Cluster, Entry, Random, seeds};
+use crate::cluster::{Case, Cluster, Entry, Random, seeds};
 use crate::kernel::{self, Shared, lock};
 use crate::promise::Promise;
 use crate::proxy::{Proxy, shared};
@@ -56,6 +56,7 @@ struct History {
 fn any_history_converges() {
     let mut packets = 0;
     for seed in seeds(CASES) {
+        let _case = Case(seed);
         let mut history = History::begin(seed, true);
         for _ in 0..EVENTS {
             history.event();
@@ -76,6 +77,7 @@ fn any_history_converges() {
 #[test]
 fn the_way_does_not_matter() {
     for seed in seeds(25) {
+        let _case = Case(seed);
         let mut history = History::begin(seed, false);
         for _ in 0..EVENTS {
             history.facts_event();

@@ -29,7 +29,8 @@ fn settings() -> Arc<Settings> {
 fn served(variant: Variant) -> (Shared, Proxy, Cluster) {
     let kernel: Shared = Arc::new(Mutex::new(SimKernel::new(variant)));
     let mut random = Random::new(7);
-    let cluster = Cluster::random(&mut random, 12);
+    let mut cluster = Cluster::empty(&mut random);
+    (0..12).for_each(|i| cluster.put(&mut random, i));
     let mut proxy = Proxy::start(&kernel, &shared((*settings()).clone()), Duration::ZERO);
     proxy.tell(cluster.lists(), &mut ());
     proxy.pass(Duration::from_secs(1), &mut ());
