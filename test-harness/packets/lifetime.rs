@@ -1,16 +1,17 @@
 //! What outlives what: connections their endpoints' entries, rules the process, and weir those who meddle.
 
 use std::net::SocketAddr;
+use std::slice;
 use std::time::Duration;
 
 use weir::kernel::xtables::restore::RestoreDriver;
-use weir::lab::{Flow, Host, Probe};
+use weir::lab::{Failure, Flow, Host, Probe};
 use weir::net::Family;
 
 use super::manifests::{Service, facts};
 use super::node::Weir;
 use super::seen::Seen;
-use super::stream::while_connecting;
+use super::stream::{Outcome, while_asking, while_connecting};
 use super::variants::{on_each_variant, restore, save};
 use super::world::{SELDOM, World, kept, masqueraded, tcp};
 
@@ -118,7 +119,7 @@ fn t8_connections_outlive_their_endpoint_and_the_process() {
             let now: Vec<String> = flows.iter_mut().map(|flow| flow.ask().unwrap().server).collect();
             assert_eq!(now, servers, "{variant}: {what}");
         };
-        world.tell(&[web().on(std::slice::from_ref(&pod2))]);
+        world.tell(&[web().on(slice::from_ref(&pod2))]);
         go_on("both endpoints were replaced");
         world.judge_both(|family| vec![tcp("T8", "pod3", (web().cluster_ip(family), 80), kept(["pod2"]))]);
         world.tell(&[]);
@@ -156,6 +157,25 @@ fn t55_changes_lose_no_connection() {
             }
         });
         println!("{variant}: {connections} connections during thirty changes");
+    });
+}
+
+/// While a service gets and loses its endpoints it serves or refuses. There is no moment at which nobody knows it: its
+/// packets would leave the node, and conntrack would remember that they did.
+#[test]
+fn t27_a_service_is_known_at_every_moment() {
+    on_each_variant(|variant| {
+        let Some(world) = World::new(variant) else { return };
+        let [pod1] = world.endpoints(["pod1"]);
+        world.tell(&[web().on(&[])]);
+        let known = |outcome: &Outcome| matches!(outcome, Ok(_) | Err(Failure::Refused));
+        let ((), connections) = while_asking(&clients(&world, &web()), known, || {
+            for _ in 0..10 {
+                world.tell(&[web().on(slice::from_ref(&pod1))]);
+                world.tell(&[web().on(&[])]);
+            }
+        });
+        println!("{variant}: {connections} connections during twenty changes");
     });
 }
 
