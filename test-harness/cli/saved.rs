@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use weir::kernel::nfacct::Nfacct;
 use weir::lab::{Host, rerun, skipped};
 
 use crate::program::{Ran, data, installed, run_in, small_lab, weir};
@@ -18,11 +19,21 @@ fn nothing_to_change(ran: &Ran) {
     assert_eq!((ran.out.as_str(), ran.err.as_str(), ran.code), ("Nothing to change.\n", "", Some(0)));
 }
 
-/// Feeds what `--output restore` printed to the tools, family by family.
+/// Does what `--output restore` printed: its comments are commands, and the input of those that read.
 fn feed(host: &Host, variant: &str, printed: &str) {
     for part in printed.split("# ").filter(|part| !part.is_empty()) {
-        let (tool, input) = part.split_once(" --noflush\n").unwrap();
-        host.check(&tool.replace("-restore", &format!("-{variant}-restore")), &["--noflush"], input).unwrap();
+        let (command, input) = part.split_once('\n').unwrap();
+        match command.strip_prefix("nfacct add ") {
+            Some(object) => {
+                let made = host.run(|| Nfacct::open().and_then(|mut nfacct| nfacct.ensure(object)));
+                made.unwrap().unwrap();
+            }
+            None => {
+                let tool = command.strip_suffix(" --noflush").unwrap();
+                let tool = tool.replace("-restore", &format!("-{variant}-restore"));
+                host.check(&tool, &["--noflush"], input).unwrap();
+            }
+        }
     }
 }
 
