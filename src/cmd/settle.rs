@@ -263,7 +263,8 @@ mod tests {
         let all = NodePortAddresses::All;
         let only = |texts: &[&str]| NodePortAddresses::Only(ips(texts).into());
         let host = ["10.20.30.51", "100.200.201.1", "127.0.0.1", "127.0.1.1", "1.2.3.4", "2001:db8::1", "::1"];
-        let cases: Vec<(&str, &[&str], &[&str], NodePortAddresses, NodePortAddresses)> = vec![
+        type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], NodePortAddresses, NodePortAddresses);
+        let cases: Vec<Row<'_>> = vec![
             ("E30", &["10.20.30.0/24"], &host, only(&["10.20.30.51"]), all.clone()),
             ("E31", &["0.0.0.0/0"], &host, all.clone(), all.clone()),
             ("E32", &["2001:db8::/64", "::1/128"], &host, all.clone(), only(&["2001:db8::1", "::1"])),

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::kernel::xtables::{ChainChange, ChainKey, Changes, ObservedRule, Rule};
+use crate::kernel::xtables::{ChainChange, ChainKey, Changes, ObservedRule, Rule, Target};
 
 /// What a chain was, and what it may have become.
 #[derive(Clone, Debug, Default)]
@@ -45,19 +45,40 @@ impl Doubt {
     /// With `memory`, chains that the planner does not remember are leftovers of the failed change and go. Without, they
     /// may as well be from before its time, in use, and stay.
     pub(super) fn settle(&self, changes: &mut Changes, memory: bool) {
+        let missing = if memory { HashSet::new() } else { self.perhaps_missing(changes) };
         for (key, doubtful) in &self.chains {
+            let may_hold = |after: Option<&[Rule]>| {
+                let mut rules = doubtful.may_hold(after);
+                rules.retain(|rule| !callee(key, rule).is_some_and(|callee| missing.contains(&callee)));
+                rules
+            };
             match changes.chains.get_mut(key) {
-                Some(change) => change.before = Some(doubtful.may_hold(change.after.as_deref())),
+                Some(change) => change.before = Some(may_hold(change.after.as_deref())),
                 None => {
                     let after = doubtful.remembered();
                     if after.is_some() || (memory && doubtful.believed.is_none()) {
-                        let before = Some(doubtful.may_hold(after.as_deref()));
+                        let before = Some(may_hold(after.as_deref()));
                         changes.chains.insert(key.clone(), ChainChange { before, after });
                     }
                 }
             }
         }
     }
+
+    /// Chains that only failed changes would have made, and that this one does not mention. Without memory they are left
+    /// as they are; if they are not there, the kernel would refuse an old rule that leads to them, and with it everything.
+    fn perhaps_missing(&self, changes: &Changes) -> HashSet<ChainKey> {
+        let doubtful = self.chains.iter().filter(|(_, doubtful)| doubtful.believed.is_none());
+        doubtful.map(|(key, _)| key).filter(|key| !changes.chains.contains_key(key)).cloned().collect()
+    }
+}
+
+/// The chain of the same table that a rule leads to.
+fn callee(chain: &ChainKey, rule: &ObservedRule) -> Option<ChainKey> {
+    let ObservedRule::Known(Rule { target: Some(Target::Jump(name) | Target::Goto(name)), .. }) = rule else {
+        return None;
+    };
+    Some(ChainKey { name: name.clone(), ..chain.clone() })
 }
 
 impl Doubtful {
@@ -146,6 +167,26 @@ mod tests {
         let mut next = Changes::default();
         doubt.settle(&mut next, true);
         assert!(next.is_empty());
+    }
+
+    /// A root that was to lead to a branch; now the branch is not needed.
+    #[test]
+    fn without_memory_no_old_rule_leads_to_a_chain_that_may_not_be_there() {
+        let jump = Rule { target: Some(Target::Jump(ChainName::new("branch"))), ..Rule::default() };
+        let mut failed = change(&[("root", None, Some("a")), ("branch", None, Some("b"))]);
+        failed.chains.get_mut(&key("root")).unwrap().after.as_mut().unwrap().push(jump.clone());
+        let mut doubt = Doubt::default();
+        doubt.failed(failed);
+        let before = |memory: bool, next: &[(&str, Option<&str>, Option<&str>)]| {
+            let mut next = change(next);
+            doubt.settle(&mut next, memory);
+            next.chains.remove(&key("root")).unwrap().before.unwrap()
+        };
+        let with_jump = || [observed("a"), vec![jump.clone().into()]].concat();
+        assert_eq!(before(false, &[("root", None, Some("c"))]), observed("a"));
+        assert_eq!(before(false, &[("root", None, Some("c")), ("branch", None, Some("d"))]), with_jump());
+        // Here the branch is made before it is deleted.
+        assert_eq!(before(true, &[("root", None, Some("c"))]), with_jump());
     }
 
     #[test]

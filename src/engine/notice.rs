@@ -37,6 +37,8 @@ pub enum Notice {
     RepairFailed { kind: Option<ApplyErrorKind>, message: String, retry_in: Duration },
     /// A full compare was refused; everything is written again, fragment by fragment where needed.
     Rebuilding { fragments: usize, reason: String },
+    /// The compare after a rebuild succeeded: the kernel holds these many fragments.
+    Rebuilt { fragments: usize },
     /// A full compare works after so many failures.
     RepairWorks { failures: u32 },
     /// Someone else changed our rules. Not told again while the same keeps happening.
@@ -57,6 +59,7 @@ impl Notice {
     pub fn severity(&self) -> Severity {
         match self {
             Notice::Started { .. }
+            | Notice::Rebuilt { .. }
             | Notice::Recovered { .. }
             | Notice::ApplyWorks { .. }
             | Notice::RepairWorks { .. }
@@ -104,6 +107,9 @@ impl fmt::Display for Notice {
             Notice::RepairFailed { message, retry_in, .. } => write!(f, "{message}; trying again in {retry_in:.1?}"),
             Notice::Rebuilding { fragments, reason } => {
                 write!(f, "a repair was refused, writing all {fragments} service ports again: {reason}")
+            }
+            Notice::Rebuilt { fragments } => {
+                write!(f, "{fragments} service ports are in the kernel, after everything was written again")
             }
             Notice::RepairWorks { failures } => {
                 write!(f, "comparing with the kernel works again, it failed {}", Times(*failures))

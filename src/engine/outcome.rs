@@ -188,6 +188,9 @@ impl Engine {
                     return;
                 }
                 self.compared(purpose, now, actions);
+                if causes.contains(&Cause::Rebuilt) && purpose == Purpose::Repair {
+                    actions.push(Action::Notice(Notice::Rebuilt { fragments: self.ledger.applied().len() }));
+                }
                 if first {
                     self.first_compare(repair, now, actions);
                 } else {

@@ -12,7 +12,8 @@ fn diff(flags: &[&str]) -> Command {
 
 #[test]
 fn a_pipe_gets_colour_only_if_it_is_asked_for() {
-    let cases: [(&[&str], &[(&str, &str)], bool); 12] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], bool);
+    let cases: [Case<'_>; 12] = [
         (&[], &[], false),
         (&["--color=always"], &[], true),
         (&["--color=never"], &[("CLICOLOR_FORCE", "1")], false),

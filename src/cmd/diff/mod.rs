@@ -21,9 +21,9 @@ use super::colour::Colour;
 use super::options::{LogOptions, PacingOptions, RuleOptions, SourceOptions};
 use super::settle::{self, HostFacts};
 use super::{Failure, live};
-use crate::kernel::xtables::{Changes, Match};
 use crate::kernel::xtables::order::scripts;
 use crate::kernel::xtables::variant::Variant;
+use crate::kernel::xtables::{Changes, Match};
 use crate::net::{Family, PerFamily};
 use crate::plan::iptables::Desired;
 use kernel::Against;
@@ -126,22 +126,24 @@ fn print(args: &DiffArgs, changes: &Changes, variant: Variant) -> Result<(), Fai
     finish(written.and_then(|()| out.flush()))
 }
 
-/// The restore input of each family, under a comment that names the tool. The accounting objects that the rules name,
-/// which `weir proxy` makes itself, stand above as the commands that make them.
+/// The restore input of each family, under a comment that names the tool. Accounting objects that rules name are made
+/// by `weir proxy` before; here, a comment names them.
 fn write_restore(out: &mut impl Write, changes: &Changes, variant: Variant) -> Result<(), Failure> {
     let scripts = scripts(changes, variant).map_err(|error| Failure::new(error.to_string()))?;
-    let mut written = Ok(());
-    for object in accounting_objects(changes) {
-        written = written.and_then(|()| writeln!(out, "# nfacct add {object}"));
-    }
-    for script in scripts {
-        let tool = if script.family == Family::V4 { "iptables-restore" } else { "ip6tables-restore" };
-        written = written.and_then(|()| writeln!(out, "# {tool} --noflush")).and_then(|()| script.write_to(&mut *out));
-    }
-    finish(written.and_then(|()| out.flush()))
+    let mut write = || {
+        for object in accounting_objects(changes) {
+            writeln!(out, "# nfacct add {object}")?;
+        }
+        for script in &scripts {
+            let tool = if script.family == Family::V4 { "iptables-restore" } else { "ip6tables-restore" };
+            writeln!(out, "# {tool} --noflush")?;
+            script.write_to(&mut *out)?;
+        }
+        out.flush()
+    };
+    finish(write())
 }
 
-/// The accounting objects that new rules name, each once.
 fn accounting_objects(changes: &Changes) -> BTreeSet<&str> {
     let rules = changes.chains.values().flat_map(|change| change.after.iter().flatten());
     let matches = rules.flat_map(|rule| &rule.matches);

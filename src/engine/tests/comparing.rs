@@ -160,6 +160,7 @@ fn a_poisoned_cold_start_serves_everyone_else() {
         assert_eq!(bench.fake.compares, 2, "the first, and one at the end");
         assert_eq!(bench.applied.len(), 299);
         assert_eq!(bench.count(|n| matches!(n, Notice::Rebuilding { .. })), 1);
+        assert_eq!(bench.count(|n| matches!(n, Notice::Rebuilt { .. })), 1, "its end is told as well");
         assert!(bench.healthy());
     }
 }
