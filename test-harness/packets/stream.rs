@@ -10,6 +10,9 @@ use weir::lab::{Failure, Host, Probe, Reply};
 /// How many connections each client makes before and after, at least.
 const AROUND: usize = 5;
 
+/// How many failures are shown at most.
+const SHOWN: usize = 20;
+
 /// Runs `work` while each of these clients opens one TCP connection after the other, and fails if one of them fails.
 /// Returns what `work` does, and how many connections there were.
 #[track_caller]
@@ -46,7 +49,8 @@ pub fn while_asking<R>(
         (result, failures)
     });
     let total = counts.iter().map(|count| count.load(Ordering::Relaxed)).sum();
-    assert!(failures.is_empty(), "{} of {total} connections failed:\n{}", failures.len(), failures.join("\n"));
+    let some = &failures[..failures.len().min(SHOWN)];
+    assert!(failures.is_empty(), "{} of {total} connections failed:\n{}", failures.len(), some.join("\n"));
     (result, total)
 }
 
