@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode};
 use super::doubt::Doubt;
+use super::kept::Kept;
 use crate::kernel::xtables::ownership::is_owned;
 use crate::kernel::xtables::{
-    ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, ChainKey, Changes, ObserveError, Table, Xtables,
+    ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, ChainKey, Changes, ObserveError, ObservedChain, Table,
+    Xtables,
 };
 use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
 use crate::plan::Move;
-use crate::plan::iptables::{Comparison, Desired, Planner};
+use crate::plan::iptables::{Desired, Planner};
 
 /// Settings that others may replace while the backend runs. They come into force with the next
 /// [`repair`](Backend::repair).
@@ -35,6 +37,8 @@ pub struct IptablesBackend<X> {
     /// What the kernel holds beside the base is known: no `forget` since the last compare.
     memory: bool,
     doubt: Doubt,
+    /// Shared chains that are not to be written whole, as long as there is no `memory`.
+    kept: Kept,
 }
 
 impl<X: Xtables> IptablesBackend<X> {
@@ -50,6 +54,7 @@ impl<X: Xtables> IptablesBackend<X> {
             suspect: None,
             memory: false,
             doubt: Doubt::default(),
+            kept: Kept::default(),
         }
     }
 
@@ -58,15 +63,11 @@ impl<X: Xtables> IptablesBackend<X> {
         &mut self.xtables
     }
 
-    /// Shows every chain that the kernel holds to a comparison.
-    fn observe(&mut self, comparison: &mut Comparison, builtin_only: bool) -> Result<(), ObserveError> {
+    /// Visits every chain that the kernel holds.
+    fn observe(&mut self, visit: &mut dyn FnMut(Family, Table, ObservedChain)) -> Result<(), ObserveError> {
         for family in self.families.clone() {
             for table in Table::ALL {
-                self.xtables.observe(family, table, &mut |chain| {
-                    if chain.builtin || !builtin_only || !is_owned(table, chain.name.as_str()) {
-                        comparison.observed(family, table, chain);
-                    }
-                })?;
+                self.xtables.observe(family, table, &mut |chain| visit(family, table, chain))?;
             }
         }
         Ok(())
@@ -76,11 +77,15 @@ impl<X: Xtables> IptablesBackend<X> {
     fn base_changes(&mut self) -> Result<Changes, ApplyError> {
         let (desired, _) = Desired::plan(self.planner.settings(), &self.families, &[]);
         let mut comparison = desired.compare();
-        self.observe(&mut comparison, true).map_err(|error| ApplyError {
-            kind: ApplyErrorKind::Busy,
-            message: error.message,
-            chain: None,
-        })?;
+        let mut kept = Kept::default();
+        self.observe(&mut |family, table, chain| {
+            kept.note(family, table, &chain);
+            if chain.builtin || !is_owned(table, chain.name.as_str()) {
+                comparison.observed(family, table, chain);
+            }
+        })
+        .map_err(|error| ApplyError { kind: ApplyErrorKind::Busy, message: error.message, chain: None })?;
+        self.kept = kept;
         Ok(comparison.finish())
     }
 }
@@ -91,6 +96,9 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
         let mut changes = self.planner.replan(moves);
         self.doubt.settle(&mut changes, self.memory);
         let base_only = add_base(&mut changes, base);
+        if !self.memory {
+            self.kept.keep(&mut changes);
+        }
         if changes.is_empty() {
             return Ok(());
         }
@@ -104,6 +112,7 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
         } else {
             self.base_in_place = true;
             self.doubt.clear();
+            self.kept.took(&changes);
         }
         result
     }
@@ -116,7 +125,7 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
         let settings = current(&self.settings);
         let (desired, planner) = Desired::plan(&settings, &self.families, model);
         let mut comparison = desired.compare();
-        self.observe(&mut comparison, false)?;
+        self.observe(&mut |family, table, chain| comparison.observed(family, table, chain))?;
         let changes = comparison.finish();
         let repair = describe(&changes);
         if mode == RepairMode::ReportOnly {
@@ -129,6 +138,7 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
         self.base_in_place = true;
         self.memory = true;
         self.doubt.clear();
+        self.kept.clear();
         Ok(repair)
     }
 

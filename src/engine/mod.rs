@@ -6,6 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `backend` | the kernel side: apply moves, repair as a whole, forget |
+//! | `iptables`, `doubt`, `kept` | the backend of iptables mode; chains in doubt; shared chains during a rebuild |
 //! | `event`, `notice` | what the engine is told, what it asks for, what an operator is told |
 //! | `ledger` | what is desired, applied, in flight and owed |
 //! | `pacing`, `upkeep` | gaps and waits; when a full compare is due |
@@ -52,6 +53,8 @@
 //!
 //! 1. The backend forgets. What it remembered is to be applied *again*, as it was; this goes before newer values, so
 //!    that a fragment whose newer value turns out to be refused keeps its last good one.
+//!    Until the compare at the end, chains that many services share are not written whole but added to (`kept`): all
+//!    services that the kernel serves go on being served.
 //! 2. All of it is one group of suspects, tried as a whole, at once. If a mere leftover was what the compare choked on,
 //!    that one batch succeeds and nothing else happens. Else it is bisected as above.
 //! 3. If a single fragment is refused before anything was accepted, the base may be at fault. A batch of no fragments
@@ -71,6 +74,7 @@ mod bisect;
 mod doubt;
 mod event;
 mod iptables;
+mod kept;
 mod ledger;
 mod machine;
 mod notice;

@@ -12,3 +12,4 @@
 //! | ctnetlink `DELETE` without tuple or filter empties the table | `kernel/conntrack` | such a message cannot be built |
 //! | ctnetlink `DELETE` with a filter works on new kernels and is refused by 6.1 | `kernel/conntrack` | what is stale is deleted by tuple and id |
 //! | A ctnetlink list filtered by an IPv6 address leaves out just the entries that have it (seen on 6.18) | `kernel/conntrack/codec` | the kernel filters IPv6 by port only, the reader by address |
+//! | In a user namespace `iptables-nft-restore` cannot send a `COMMIT` of more than some 200 kB, about 600 rules (`Message too long`): it may not raise its socket's buffer | none yet | a rootless node with many services wants `--iptables-variant legacy` |

@@ -22,9 +22,17 @@ use super::fixture::{Real, WITNESS};
 use super::seen::{Seen, complaints, exactly, next_port};
 use super::variants::{driver, has_sctp, on_each_variant, restore, tell_untouched};
 
+/// Scenarios whose packets are not sent here, only traced. The external IPs of the one lie in the lab's own lan, where
+/// clients look for a neighbour instead of asking the node; the other has more endpoints than a few connections show
+/// (`balance` counts many).
+const TRACED_ONLY: [&str; 2] = ["j2-six-services", "endpoint-groups"];
+
 #[test]
 fn every_packet_meets_its_verdict() {
-    let scenarios = Scenario::load_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("rules/scenarios")).unwrap();
+    let mut scenarios = Scenario::load_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("rules/scenarios")).unwrap();
+    let all = scenarios.len();
+    scenarios.retain(|scenario| !TRACED_ONLY.contains(&scenario.name.as_str()));
+    assert_eq!(scenarios.len() + TRACED_ONLY.len(), all, "a name in the list is no scenario's");
     on_each_variant(|variant| judge_all(variant, &scenarios));
 }
 

@@ -31,5 +31,6 @@ mod tests;
 
 pub use base::{BuiltinRule, NFACCT_CT_INVALID, Place, builtin_rules};
 pub use compare::{Comparison, Desired};
+pub use names::is_dispatch_chain;
 pub use planner::Planner;
 pub use service::NFACCT_LOCALHOST;

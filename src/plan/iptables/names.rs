@@ -20,6 +20,13 @@ pub const CANARY: &str = "KUBE-PROXY-CANARY";
 /// Prefix of Cluster policy chains, and of everything that kube-proxy should sweep away when it takes a node back.
 const SVC: &str = "KUBE-SVC-";
 
+/// Whether a chain leads to many services: the root of a dispatch tree, or a chain of one.
+pub fn is_dispatch_chain(name: &str) -> bool {
+    let in_tree = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase());
+    [SERVICES, NODE_PORTS, EXTERNAL_SERVICES, PROXY_FIREWALL].contains(&name)
+        || name.strip_prefix(SVC).is_some_and(in_tree)
+}
+
 /// The chains of one service port: all share one hash of its name and protocol.
 pub struct ServiceChains {
     text: String,
