@@ -7,5 +7,8 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    // Without a thread of its own the allocator gives memory back only when something is allocated: after a burst, a
+    // quiet proxy would keep what the burst took. If that thread cannot be had, it keeps it.
+    let _ = tikv_jemalloc_ctl::background_thread::write(true);
     weir::cmd::main(std::env::args_os().collect())
 }
