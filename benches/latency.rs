@@ -4,6 +4,8 @@
 //! connects to another pod directly, to services, and to an address that is no service; without rules, with weir's
 //! dispatch tree, and with one linear chain as kube-proxy writes it. All in one run, on one machine.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on stops")]
+
 #[allow(dead_code, reason = "each benchmark uses a part")]
 #[path = "support/cluster.rs"]
 mod cluster;

@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench pipeline`. Prints a table in Markdown; figures that were kept are in `benches/results/`.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on stops")]
+
 #[allow(dead_code, reason = "each benchmark uses a part")]
 #[path = "support/cluster.rs"]
 mod cluster;

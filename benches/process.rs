@@ -3,7 +3,8 @@
 //! `cargo bench --bench process` (root, or an ordinary user where user namespaces are allowed). For each iptables
 //! variant: start to serving, own CPU and that of its children, resident memory, one change to first rules.
 
-#[allow(dead_code, reason = "a benchmark scripts no faults")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on stops")]
+
 #[path = "../test-harness/api_server/mod.rs"]
 mod api_server;
 #[allow(dead_code, reason = "each benchmark uses a part")]

@@ -11,7 +11,6 @@
 //! | model | [`resolve`] | state → model, pure: traffic policies, topology, terminating fallback |
 //! | | [`model`] | the services we want, neutral of any backend; the oracle |
 //! | plan | [`plan`] | model → kernel objects, pure and sorted |
-//! | | [`delta`] | keyed difference of ordered maps |
 //! | kernel | [`kernel`] | a folder per object family: objects, encode, decode, order, I/O |
 //! | | [`sim`] | a kernel in memory, with faults to inject, and the packet tracer |
 //! | engine | [`engine`] | a pure step function: when to apply, retry, bisect, quarantine, repair |
@@ -21,7 +20,6 @@
 //! The reasons are in [`manual`].
 
 pub mod cmd;
-pub mod delta;
 pub mod engine;
 pub mod kernel;
 pub mod lab;

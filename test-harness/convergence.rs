@@ -9,6 +9,8 @@
 //! | `random` | random histories; when faults stop, the kernel holds just what the last facts ask for |
 //! | `rows` | rows of the catalogue |
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
 #[path = "cluster/mod.rs"]
 mod cluster;
 #[path = "convergence/kernel.rs"]

@@ -10,10 +10,14 @@
 //! [`seen`] says what a client can see, [`world`] is the lab with a running weir, [`manifests`] writes its facts.
 //! What needs root or iptables says SKIPPED where they are missing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
 #[path = "packets/balance.rs"]
 mod balance;
 #[path = "packets/fixture.rs"]
 mod fixture;
+#[path = "packets/kube_proxy.rs"]
+mod kube_proxy;
 #[path = "packets/lifetime.rs"]
 mod lifetime;
 #[path = "packets/manifests.rs"]
@@ -30,6 +34,8 @@ mod seen;
 mod services;
 #[path = "packets/stream.rs"]
 mod stream;
+#[path = "packets/takeover.rs"]
+mod takeover;
 #[path = "packets/udp.rs"]
 mod udp;
 #[path = "packets/variants.rs"]

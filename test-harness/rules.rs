@@ -10,6 +10,8 @@
 //!
 //! All of them look at rules that were planned, encoded, ordered, and interpreted by a simulated kernel.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
 #[path = "rules/brief.rs"]
 mod brief;
 #[path = "cluster/mod.rs"]

@@ -10,7 +10,7 @@ use crate::kernel::xtables::ownership::is_owned;
 use crate::kernel::xtables::{
     ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, ChainKey, Changes, ObserveError, Table, Xtables,
 };
-use crate::model::{ServicePort, Settings};
+use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
 use crate::plan::Move;
 use crate::plan::iptables::{Comparison, Desired, Planner};
@@ -30,6 +30,8 @@ pub struct IptablesBackend<X> {
     planner: Planner,
     /// The base is known to be in the kernel.
     base_in_place: bool,
+    /// The service port that owns the chain which the last failed apply named.
+    suspect: Option<ServicePortKey>,
     /// What the kernel holds beside the base is known: no `forget` since the last compare.
     memory: bool,
     doubt: Doubt,
@@ -45,6 +47,7 @@ impl<X: Xtables> IptablesBackend<X> {
             families,
             planner,
             base_in_place: false,
+            suspect: None,
             memory: false,
             doubt: Doubt::default(),
         }
@@ -92,15 +95,21 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
             return Ok(());
         }
         let result = self.xtables.apply(&changes);
-        if result.is_ok() {
-            self.base_in_place = true;
-            self.doubt.clear();
-        } else {
+        self.suspect = None;
+        if let Err(error) = &result {
+            self.suspect = error.chain.as_ref().and_then(|chain| Planner::owner(moves, chain));
             self.planner.revert(moves);
             changes.chains.retain(|key, _| !base_only.contains(key));
             self.doubt.failed(changes);
+        } else {
+            self.base_in_place = true;
+            self.doubt.clear();
         }
         result
+    }
+
+    fn suspect(&self, _error: &ApplyError) -> Option<ServicePortKey> {
+        self.suspect.clone()
     }
 
     fn repair(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> Result<Repair, RepairError> {

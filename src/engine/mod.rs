@@ -38,6 +38,8 @@
 //!   is done with; a part that is refused is split again; a single fragment that is refused goes into **quarantine**.
 //!   Finding one fragment among *n* takes at most log2 *n* refusals. After eight quarantines the run ends, with groups
 //!   left or not: the search for many keeps to the pacing and takes turns with everyone else.
+//! * A change that failed may be half in force. The chains that it was about are written again with whatever comes next
+//!   (`doubt`), so that nobody else is refused for what it left, and a compare tidies up ten seconds later.
 //! * A group holds identities, not values: what is sent is what is wanted at that time. No fragment is sent an older
 //!   value after a newer one was accepted.
 //! * A quarantined fragment stays as it was last accepted. It is tried again, always alone, when it is desired to be

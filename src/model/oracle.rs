@@ -75,7 +75,8 @@ impl Verdict {
 ///
 /// Where several service ports answer to the same address, protocol and port, addresses come before node ports, and
 /// among equals the order of `services` (by key) decides. A service that can not serve the packet leaves it to the next
-/// one that can; only what nobody serves is refused. Affinity plays no part: this is the first packet of its client.
+/// one that can; only what nobody serves is refused, by cluster IPs first, then other addresses, then node ports. Affinity
+/// plays no part: this is the first packet of its client.
 pub fn judge<'a>(
     services: impl Iterator<Item = &'a ServicePort> + Clone,
     settings: &Settings,
@@ -189,7 +190,10 @@ impl Case<'_> {
         } else if any(Self::is_health_check) {
             Verdict::Accept
         } else {
-            services.clone().find_map(|service| self.refused_by(service)).unwrap_or(Verdict::Untouched)
+            let kinds = [Self::is_refused_internally, Self::is_refused_at_address, Self::is_refused_at_node_port];
+            let refusing =
+                kinds.into_iter().find_map(|refuses| services.clone().find(|service| refuses(self, service)));
+            refusing.map_or(Verdict::Untouched, Self::refusal_of)
         }
     }
 
@@ -216,30 +220,34 @@ impl Case<'_> {
             && self.host.is_local(&self.packet.destination)
     }
 
-    /// The packet is for the service, and there is no endpoint for it. If others could serve it elsewhere, it is dropped:
-    /// whoever sent it here may find out and send it there. If nobody can, the client is told at once.
-    fn refused_by(self, service: &ServicePort) -> Option<Verdict> {
-        let internal = self.is_refused_internally(service) && !service.has_internal_endpoints();
-        let external = self.is_refused_externally(service) && !service.has_external_endpoints();
-        let refused = internal || external;
-        refused.then_some(if service.has_any_endpoint { Verdict::Drop } else { Verdict::Reject })
+    /// If others could serve it elsewhere, the packet is dropped: whoever sent it here may find out and send it there. If
+    /// nobody can, the client is told at once.
+    fn refusal_of(service: &ServicePort) -> Verdict {
+        if service.has_any_endpoint { Verdict::Drop } else { Verdict::Reject }
     }
 
     /// Cluster IPs are refused to what is forwarded and to what this node sends, not to what is for this node itself.
     fn is_refused_internally(self, service: &ServicePort) -> bool {
-        self.is_for_service_port(service)
+        !service.has_internal_endpoints()
+            && self.is_for_service_port(service)
             && self.packet.destination == service.cluster_ip
             && (self.is_from_this_node() || !self.host.is_local(&self.packet.destination))
+    }
+
+    fn is_refused_at_address(self, service: &ServicePort) -> bool {
+        let destination = &self.packet.destination;
+        let has_address = service.external_ips.contains(destination) || service.load_balancer_ips.contains(destination);
+        has_address && self.is_for_service_port(service) && self.is_refused_externally(service)
+    }
+
+    fn is_refused_at_node_port(self, service: &ServicePort) -> bool {
+        self.is_for_node_port(service) && self.is_refused_externally(service)
     }
 
     /// External addresses and node ports are refused to what is forwarded and to what is for this node, not to what
     /// this node sends elsewhere: a load balancer may still answer there.
     fn is_refused_externally(self, service: &ServicePort) -> bool {
-        let destination = &self.packet.destination;
-        let has_address = service.external_ips.contains(destination) || service.load_balancer_ips.contains(destination);
-        let is_frontend = self.is_for_service_port(service) && has_address;
-        (is_frontend || self.is_for_node_port(service))
-            && (!self.is_from_this_node() || self.host.is_local(destination))
+        !service.has_external_endpoints() && (!self.is_from_this_node() || self.host.is_local(&self.packet.destination))
     }
 }
 

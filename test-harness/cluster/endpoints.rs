@@ -10,11 +10,11 @@ use weir::state::{Conditions, EndpointSlice, Hints, Service, SliceEndpoint, Slic
 use super::Random;
 
 /// Slices for all families of the service, or for none.
-pub fn slices(random: &mut Random, service: &Service, i: usize) -> Vec<EndpointSlice> {
+pub fn slices(random: &mut Random, service: &Service, i: usize, most: usize) -> Vec<EndpointSlice> {
     let mut slices = Vec::new();
     for family in [Family::V4, Family::V6] {
         if service.ip_families.contains(&family) || random.chance(5) {
-            slices.extend(of_family(random, service, family, i));
+            slices.extend(of_family(random, service, family, i, most));
         }
     }
     slices
@@ -31,8 +31,8 @@ fn count(random: &mut Random) -> usize {
     }
 }
 
-fn of_family(random: &mut Random, service: &Service, family: Family, i: usize) -> Vec<EndpointSlice> {
-    let count = count(random);
+fn of_family(random: &mut Random, service: &Service, family: Family, i: usize, most: usize) -> Vec<EndpointSlice> {
+    let count = count(random).min(most);
     let all_ready = random.chance(60);
     let hints = Hinting::any(random);
     let all_here = random.chance(10);

@@ -35,7 +35,7 @@ impl Terrain {
             (Family::V4, Terrain::Scattered) => Ipv4Addr::from(0xac1e_0000 + (i as u32 * 40_503) % 0xffff).into(),
             (Family::V4, Terrain::Forked) => Ipv4Addr::from(0x2000_0000 | spread_bits(i) as u32 & 0x0fff_ffff).into(),
             (Family::V6, Terrain::Dense) => Ipv6Addr::from(v6 + i as u128).into(),
-            (Family::V6, Terrain::Scattered) => Ipv6Addr::from(v6 + (i as u128 * 0x9e37_79b9 << 16)).into(),
+            (Family::V6, Terrain::Scattered) => Ipv6Addr::from(v6 + ((i as u128 * 0x9e37_79b9) << 16)).into(),
             (Family::V6, Terrain::Forked) => Ipv6Addr::from(v6 + (spread_bits(i) << 8)).into(),
         }
     }

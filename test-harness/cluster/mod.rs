@@ -29,6 +29,8 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Cluster {
     pub terrain: Terrain,
+    /// No service gets more in one family.
+    pub most_endpoints: usize,
     pub zone: Option<&'static str>,
     pub entries: BTreeMap<ObjectName, Entry>,
 }
@@ -36,29 +38,20 @@ pub struct Cluster {
 impl Cluster {
     pub fn empty(random: &mut Random) -> Self {
         let zone = *random.pick(&[None, Some("a"), Some("b")]);
-        Cluster { terrain: Terrain::any(random), zone, entries: BTreeMap::new() }
-    }
-
-    /// A cluster of `count` services.
-    pub fn random(random: &mut Random, count: usize) -> Self {
-        let mut cluster = Cluster::empty(random);
-        for i in 0..count {
-            cluster.put(random, i);
-        }
-        cluster
+        Cluster { terrain: Terrain::any(random), most_endpoints: 200, zone, entries: BTreeMap::new() }
     }
 
     /// Service number `i` becomes another one.
     pub fn put(&mut self, random: &mut Random, i: usize) {
         let service = frontends::service(random, self.terrain, i);
-        let slices = endpoints::slices(random, &service, i);
+        let slices = endpoints::slices(random, &service, i, self.most_endpoints);
         self.entries.insert(service.name.clone(), Entry { service, slices });
     }
 
     /// Service number `i` stays, its endpoints become others. Nothing if there is no such service.
     pub fn put_endpoints(&mut self, random: &mut Random, i: usize) {
         if let Some(entry) = self.entries.get_mut(&frontends::name(i)) {
-            entry.slices = endpoints::slices(random, &entry.service, i);
+            entry.slices = endpoints::slices(random, &entry.service, i, self.most_endpoints);
         }
     }
 
@@ -104,6 +97,17 @@ pub fn seeds(usual: u64) -> Vec<u64> {
     match (number("WEIR_SEED"), number("WEIR_CASES")) {
         (Some(seed), _) => vec![seed],
         (None, cases) => (1..=cases.unwrap_or(usual)).collect(),
+    }
+}
+
+/// Tells the seed if the case fails.
+pub struct Case(pub u64);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("again: WEIR_SEED={}", self.0);
+        }
     }
 }
 

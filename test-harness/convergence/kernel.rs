@@ -36,13 +36,19 @@ pub fn all(kernel: &Shared) -> Chains {
 
 /// The rules of one family. Never fails by fault, unlike what the proxy sees.
 pub fn rules(kernel: &Shared, family: Family) -> Ruleset {
-    let mut rules = Ruleset::new(family);
-    for (key, chain) in all(kernel) {
-        if key.family == family {
+    let [v4, v6] = rules_of(all(kernel));
+    if family == Family::V4 { v4 } else { v6 }
+}
+
+/// Chains as rules, family by family.
+pub fn rules_of(chains: Chains) -> [Ruleset; 2] {
+    let mut found = Family::ALL.map(Ruleset::new);
+    for (key, chain) in chains {
+        if let Some(rules) = found.iter_mut().find(|rules| rules.family() == key.family) {
             rules.insert(key.table, key.name, chain);
         }
     }
-    rules
+    found
 }
 
 pub fn chain(kernel: &Shared, family: Family, table: Table, name: &str) -> Option<Vec<ObservedRule>> {
@@ -60,16 +66,18 @@ pub fn ours(kernel: &Shared) -> Chains {
 
 /// Everything else, without our rules in it. Chains without foreign rules are left out if they are built in or shared.
 pub fn foreign(kernel: &Shared) -> Chains {
+    foreign_in(&all(kernel))
+}
+
+/// The same among these chains.
+pub fn foreign_in(chains: &Chains) -> Chains {
     let mut found = Chains::new();
-    for (key, rules) in all(kernel) {
-        if owned(&key) {
-            continue;
-        }
+    for (key, rules) in chains.iter().filter(|(key, _)| !owned(key)) {
         let shared = key.name.as_str() == SHARED_FIREWALL;
         let builtin = !key.name.as_str().contains('-');
-        let rules: Vec<_> = rules.into_iter().filter(|rule| !is_our_rule(&key, rule)).collect();
+        let rules: Vec<_> = rules.iter().filter(|rule| !is_our_rule(key, rule)).cloned().collect();
         if !rules.is_empty() || !(shared || builtin) {
-            found.insert(key, rules);
+            found.insert(key.clone(), rules);
         }
     }
     found
@@ -92,7 +100,8 @@ pub fn assert_holds(kernel: &Shared, settings: &Arc<Settings>, model: &[Arc<Serv
     let held = ours(kernel);
     for key in held.keys().chain(desired.chains().keys()) {
         let wanted = desired.chains().get(key).map(|rules| known(rules));
-        let text = |rules: Option<&Vec<ObservedRule>>| rules.map_or("no such chain\n".to_owned(), |r| text(key.family, r));
+        let text =
+            |rules: Option<&Vec<ObservedRule>>| rules.map_or("no such chain\n".to_owned(), |r| text(key.family, r));
         assert!(
             held.get(key) == wanted.as_ref(),
             "{what}: {key}\nholds:\n{}wanted:\n{}",

@@ -103,8 +103,9 @@ impl Promise {
         if std::mem::replace(&mut self.commits, commits) == commits {
             return;
         }
-        assert_eq!(kernel::foreign(&self.kernel), self.foreign, "WEIR_SEED={seed}: what is not ours was touched");
-        let rules = Family::ALL.map(|family| kernel::rules(&self.kernel, family));
+        let chains = kernel::all(&self.kernel);
+        assert_eq!(kernel::foreign_in(&chains), self.foreign, "WEIR_SEED={seed}: what is not ours was touched");
+        let rules = kernel::rules_of(chains);
         for rules in &rules {
             let findings = lint(rules);
             assert!(findings.is_empty(), "WEIR_SEED={seed}: {}", findings.join("\n"));

@@ -1,16 +1,21 @@
 //! What outlives what: connections their endpoints' entries, rules the process, and weir those who meddle.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::slice;
 use std::time::Duration;
 
 use weir::kernel::xtables::restore::RestoreDriver;
-use weir::lab::{Flow, Host, Probe};
+use weir::kernel::xtables::variant::Variant;
+use weir::lab::{Failure, Flow, Host, Probe};
 use weir::net::Family;
 
 use super::manifests::{Service, facts};
 use super::node::Weir;
 use super::seen::Seen;
-use super::stream::while_connecting;
+use super::stream::{Outcome, while_asking, while_connecting};
 use super::variants::{on_each_variant, restore, save};
 use super::world::{SELDOM, World, kept, masqueraded, tcp};
 
@@ -32,7 +37,7 @@ fn web() -> Service {
 }
 
 /// A driver that can read, and whose every attempt to write fails.
-fn cannot_write(driver: &RestoreDriver) -> RestoreDriver {
+pub fn cannot_write(driver: &RestoreDriver) -> RestoreDriver {
     let mut tools = driver.tools().clone();
     for family in Family::ALL {
         if let Ok(binaries) = tools.binaries.get_mut(family) {
@@ -95,13 +100,73 @@ fn t8_a_restart_changes_nothing_and_loses_nothing() {
     });
 }
 
-fn without_counters(save: &str) -> String {
+pub fn without_counters(save: &str) -> String {
     let line = |line: &str| match (line.starts_with('#'), line.split_once(" [")) {
         (true, _) => String::new(),
         (_, Some((chain, _))) if line.starts_with(':') => format!("{chain}\n"),
         _ => format!("{line}\n"),
     };
     save.lines().map(line).collect()
+}
+
+/// A driver whose kernel refuses whatever has this text in it.
+fn refusing(driver: &RestoreDriver, text: &str, folder: &Path) -> RestoreDriver {
+    let mut tools = driver.tools().clone();
+    for family in driver.tools().families() {
+        let Ok(binaries) = tools.binaries.get_mut(family) else { continue };
+        let script = folder.join(family.as_str());
+        let real = binaries.restore.display();
+        let body = format!(
+            "#!/bin/sh\ninput=$(cat)\ncase \"$input\" in *'{text}'*) echo 'iptables-restore: line 1 failed' >&2; exit 1;; \
+             esac\nprintf '%s\\n' \"$input\" | {real} \"$@\"\n"
+        );
+        std::fs::write(&script, body).unwrap();
+        std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+        binaries.restore = script;
+    }
+    RestoreDriver::new(tools)
+}
+
+/// A service that the kernel refuses is left out, and costs the others no connection: neither when it comes while weir
+/// runs, nor when it is there at the start.
+fn a_refused_service_disturbs_no_other(variant: Variant, at_the_start: bool) {
+    let Some(mut world) = World::new(variant) else { return };
+    let endpoints = world.endpoints(["pod1", "pod2"]);
+    let others = (2..8).map(|number| {
+        let name: &'static str = ["a", "b", "c", "x", "y", "z"][usize::from(number) - 2];
+        Service::new(name, number, "{port: 80}").on(&endpoints)
+    });
+    let good: Vec<String> = others.chain([web().on(&endpoints)]).collect();
+    world.tell(&good);
+    let bad = Service::new("bad", 99, "{port: 80}");
+    let slice = bad.slice("a", "{name: '', port: 9999}", &endpoints);
+    let all = [good.clone(), vec![bad.text(), slice]].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let refusing = refusing(&world.driver, ":9999", folder.path());
+    world.replace_weir(None);
+    let first = if at_the_start { &all } else { &good };
+    let (weir, connections) = while_connecting(&clients(&world, &web()), || {
+        let weir = Weir::start(world.lab.node(), refusing, &super::world::FLAGS, SELDOM);
+        weir.hand_over(facts(first));
+        weir.hand_over(facts(&all));
+        let families = world.families().len();
+        weir.wait_until("it is left out", |status| status.quarantined.len() == families);
+        weir
+    });
+    let status = weir.stop();
+    assert!(status.quarantined.iter().all(|service| format!("{:?}", service.key).contains("bad")), "{status:?}");
+    println!("{variant}: {connections} connections while a service was refused");
+}
+
+#[test]
+fn a_service_that_is_refused_disturbs_no_other() {
+    on_each_variant(|variant| a_refused_service_disturbs_no_other(variant, false));
+}
+
+#[test]
+#[ignore = "known defect: writing everything again in halves leaves the other half out of the dispatch chains meanwhile"]
+fn a_service_that_is_refused_at_the_start_disturbs_no_other() {
+    on_each_variant(|variant| a_refused_service_disturbs_no_other(variant, true));
 }
 
 /// Connections go on when the endpoint is taken off the list, while other services change, and after a restart.
@@ -118,7 +183,7 @@ fn t8_connections_outlive_their_endpoint_and_the_process() {
             let now: Vec<String> = flows.iter_mut().map(|flow| flow.ask().unwrap().server).collect();
             assert_eq!(now, servers, "{variant}: {what}");
         };
-        world.tell(&[web().on(&[pod2.clone()])]);
+        world.tell(&[web().on(slice::from_ref(&pod2))]);
         go_on("both endpoints were replaced");
         world.judge_both(|family| vec![tcp("T8", "pod3", (web().cluster_ip(family), 80), kept(["pod2"]))]);
         world.tell(&[]);
@@ -132,22 +197,49 @@ fn t8_connections_outlive_their_endpoint_and_the_process() {
     });
 }
 
-/// Endpoints are replaced one by one under a stream of connections, as by a rolling update.
+/// Endpoints are replaced one by one under a stream of connections, as by a rolling update, and all that can be chosen
+/// about the service changes.
 #[test]
-fn t55_a_rolling_update_loses_no_connection() {
+fn t55_changes_lose_no_connection() {
     on_each_variant(|variant| {
         let Some(world) = World::new(variant) else { return };
         let endpoints = world.endpoints(["pod1", "pod2", "pod4", "pod5"]);
         let other = Service::new("other", 2, "{port: 80}");
         world.tell(&[web().on(&endpoints[..2])]);
+        let everyone = "loadBalancerSourceRanges: [192.168.99.0/24, '2001:db8:99::/64']";
+        let choices =
+            ["sessionAffinity: ClientIP", "externalTrafficPolicy: Local", "internalTrafficPolicy: Local", everyone];
         let ((), connections) = while_connecting(&clients(&world, &web()), || {
             for from in [0, 1, 2, 1, 0, 2, 0] {
                 let here = &endpoints[from..from + 2];
                 world.tell(&[web().on(here), other.on(&endpoints[..from])]);
                 world.tell(&[web().on(&[here[0].clone().terminating(), here[1].clone()])]);
             }
+            for choice in choices.into_iter().chain(choices) {
+                world.tell(&[web().with(choice).on(&endpoints[1..3])]);
+                world.tell(&[web().on(&endpoints[..2])]);
+            }
         });
-        println!("{variant}: {connections} connections during fourteen changes");
+        println!("{variant}: {connections} connections during thirty changes");
+    });
+}
+
+/// While a service gets and loses its endpoints it serves or refuses. There is no moment at which nobody knows it: its
+/// packets would leave the node, and conntrack would remember that they did.
+#[test]
+fn t27_a_service_is_known_at_every_moment() {
+    on_each_variant(|variant| {
+        let Some(world) = World::new(variant) else { return };
+        let [pod1] = world.endpoints(["pod1"]);
+        world.tell(&[web().on(&[])]);
+        let known = |outcome: &Outcome| matches!(outcome, Ok(_) | Err(Failure::Refused));
+        let ((), connections) = while_asking(&clients(&world, &web()), known, || {
+            for _ in 0..10 {
+                world.tell(&[web().on(slice::from_ref(&pod1))]);
+                world.tell(&[web().on(&[])]);
+            }
+        });
+        println!("{variant}: {connections} connections during twenty changes");
     });
 }
 

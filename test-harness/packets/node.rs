@@ -68,7 +68,8 @@ impl Weir {
         });
     }
 
-    fn hand_over(&self, batch: Vec<Update>) {
+    /// Tells it something, and waits until it has heard that.
+    pub fn hand_over(&self, batch: Vec<Update>) {
         self.updates.blocking_send(batch).unwrap();
         wait_until("the batch is taken in", || self.updates.capacity() == QUEUE);
     }

@@ -1,5 +1,6 @@
 //! Services: their addresses, their ports, and how they come and go.
 
+use std::slice;
 use std::sync::PoisonError;
 
 use weir::lab::Probe;
@@ -105,10 +106,10 @@ fn t2_t3_t11_t38_t43_t60_ports_lead_to_their_own_endpoints() {
         let service = many(&[http, admin, same]);
         let slices = [
             // T60: one port in two slices, and T43: with another number in each.
-            service.slice("a", "{name: http, port: 8080}", std::slice::from_ref(&pod1)),
-            service.slice("b", "{name: http, port: 8081}", std::slice::from_ref(&pod4)),
+            service.slice("a", "{name: http, port: 8080}", slice::from_ref(&pod1)),
+            service.slice("b", "{name: http, port: 8081}", slice::from_ref(&pod4)),
             // T2: another port elsewhere.
-            service.slice("c", "{name: admin, port: 8082}", std::slice::from_ref(&pod2)),
+            service.slice("c", "{name: admin, port: 8082}", slice::from_ref(&pod2)),
             service.slice("d", "{name: t, port: 8080}, {name: u, port: 8081, protocol: UDP}", &[pod1, pod2]),
         ]
         .concat();
@@ -158,7 +159,7 @@ fn t1_t6_t7_t12_to_t15_t25_t26_t27_comings_and_goings() {
         let web = Service::new("web", 1, "{port: 80}");
         let expose = |spec: &str| Service::new("web", 1, "{port: 80, nodePort: 30080}").with(spec);
         let (slice, other) =
-            (web.slice("a", "{name: '', port: 8080}", &[pod1.clone()]), Service::new("other", 2, "{port: 80}"));
+            (web.slice("a", "{name: '', port: 8080}", slice::from_ref(&pod1)), Service::new("other", 2, "{port: 80}"));
         let both = [pod1, pod2];
         let judge = |row, expect: &dyn Fn() -> std::collections::BTreeSet<Seen>| {
             world.judge_both(|family| vec![tcp(row, "pod3", (web.cluster_ip(family), 80), expect())]);

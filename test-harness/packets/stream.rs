@@ -5,15 +5,31 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use weir::lab::{Host, Probe};
+use weir::lab::{Failure, Host, Probe, Reply};
 
 /// How many connections each client makes before and after, at least.
 const AROUND: usize = 5;
+
+/// How many failures are shown at most.
+const SHOWN: usize = 20;
 
 /// Runs `work` while each of these clients opens one TCP connection after the other, and fails if one of them fails.
 /// Returns what `work` does, and how many connections there were.
 #[track_caller]
 pub fn while_connecting<R>(clients: &[(&Host, SocketAddr)], work: impl FnOnce() -> R) -> (R, usize) {
+    while_asking(clients, Result::is_ok, work)
+}
+
+/// What became of a connection.
+pub type Outcome = Result<Reply, Failure>;
+
+/// The same with another idea of what is fine.
+#[track_caller]
+pub fn while_asking<R>(
+    clients: &[(&Host, SocketAddr)],
+    is_fine: fn(&Outcome) -> bool,
+    work: impl FnOnce() -> R,
+) -> (R, usize) {
     let stop = AtomicBool::new(false);
     let counts: Vec<AtomicUsize> = clients.iter().map(|_| AtomicUsize::new(0)).collect();
     let begin = Instant::now();
@@ -23,7 +39,7 @@ pub fn while_connecting<R>(clients: &[(&Host, SocketAddr)], work: impl FnOnce() 
         let threads: Vec<_> = clients
             .iter()
             .zip(&counts)
-            .map(|((host, to), count)| scope.spawn(|| connect(host, *to, count, stopper.0, begin)))
+            .map(|((host, to), count)| scope.spawn(|| connect(host, *to, is_fine, count, stopper.0, begin)))
             .collect();
         wait_for_more(&counts);
         let result = work();
@@ -33,7 +49,8 @@ pub fn while_connecting<R>(clients: &[(&Host, SocketAddr)], work: impl FnOnce() 
         (result, failures)
     });
     let total = counts.iter().map(|count| count.load(Ordering::Relaxed)).sum();
-    assert!(failures.is_empty(), "{} of {total} connections failed:\n{}", failures.len(), failures.join("\n"));
+    let some = &failures[..failures.len().min(SHOWN)];
+    assert!(failures.is_empty(), "{} of {total} connections failed:\n{}", failures.len(), some.join("\n"));
     (result, total)
 }
 
@@ -54,14 +71,22 @@ fn wait_for_more(counts: &[AtomicUsize]) {
     }
 }
 
-/// Connects until it is told to stop; returns what failed.
-fn connect(host: &Host, to: SocketAddr, count: &AtomicUsize, stop: &AtomicBool, begin: Instant) -> Vec<String> {
+/// Connects until it is told to stop; returns what was not fine.
+fn connect(
+    host: &Host,
+    to: SocketAddr,
+    is_fine: fn(&Outcome) -> bool,
+    count: &AtomicUsize,
+    stop: &AtomicBool,
+    begin: Instant,
+) -> Vec<String> {
     // A lost SYN is sent again after a second: it counts as lost.
     let probe = Probe::tcp(to).timeout(Duration::from_millis(900));
     let mut failures = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        if let Err(failure) = probe.run(host) {
-            failures.push(format!("{} to {to} after {:?}: {failure}", host.name(), begin.elapsed()));
+        let outcome = probe.run(host);
+        if !is_fine(&outcome) {
+            failures.push(format!("{} to {to} after {:?}: {outcome:?}", host.name(), begin.elapsed()));
         }
         count.fetch_add(1, Ordering::Relaxed);
     }

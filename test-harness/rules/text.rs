@@ -1,20 +1,24 @@
 //! Rows of the catalogue about texts and numbers of rules.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir::kernel::xtables::encode::{ONE, rule_text};
 use weir::kernel::xtables::variant::Variant;
 use weir::kernel::xtables::{ChainKey, ChainName, Match, Rule, Table, Target};
+use weir::model::oracle::{Packet, Verdict, judge};
 use weir::model::{ServicePort, Settings};
-use weir::net::Family;
+use weir::net::{Family, Protocol};
 use weir::plan::iptables::Desired;
 use weir::sim::scenario::Scenario;
+use weir::sim::trace::trace;
 use weir::source::wire;
-use weir::state::{Fact, State, Update};
+use weir::state::{Fact, State, TrafficPolicy, Update};
 
 use crate::cluster::model;
 use crate::kernel::Programmed;
+use crate::packets::host;
 use crate::scenarios::folder;
 
 fn chains(settings: &Settings, model: &[Arc<ServicePort>]) -> BTreeMap<ChainKey, Vec<Rule>> {
@@ -183,4 +187,40 @@ fn j16_bogus_addresses_are_skipped() {
     assert_eq!(port.endpoints.len(), 1);
     // And a kernel takes the rules.
     Programmed::new(Variant::Legacy, &Arc::new(Settings::default()), model).rules(Family::V4);
+}
+
+/// Two services refuse the same packet, one at its external IP and one at its node port: the address comes first,
+/// whatever their names (contract 3.4).
+#[test]
+fn addresses_refuse_before_node_ports() {
+    let node: IpAddr = "192.168.0.2".parse().unwrap();
+    let named = |name: &str| {
+        let mut port = (*service_with_endpoints(1)[0]).clone();
+        port.key.name.service.name = name.into();
+        port
+    };
+    for (at_port, at_address) in [("a", "b"), ("b", "a")] {
+        // Endpoints, but none here: dropped.
+        let external_policy = TrafficPolicy::Local;
+        let first = ServicePort { node_port: 30_000, external_policy, ..named(at_port) };
+        // No endpoints at all: rejected.
+        let external_ips = Box::new([node]);
+        let (endpoints, has_any_endpoint) = (Box::default(), false);
+        let cluster_ip = "10.96.0.2".parse().unwrap();
+        let second =
+            ServicePort { port: 30_000, cluster_ip, external_ips, endpoints, has_any_endpoint, ..named(at_address) };
+        let mut model = vec![Arc::new(first), Arc::new(second)];
+        model.sort_by(|a, b| a.key.cmp(&b.key));
+        let packet = Packet {
+            source: "203.0.113.2".parse().unwrap(),
+            destination: node,
+            protocol: Protocol::Tcp,
+            port: 30_000,
+            in_interface: Some("eth0".to_owned()),
+        };
+        let settings = Arc::new(Settings::default());
+        assert_eq!(judge(model.iter().map(|port| &**port), &settings, &host(), &packet), Verdict::Reject);
+        let rules = Programmed::new(Variant::Nft, &settings, model).rules(Family::V4);
+        assert_eq!(trace(&rules, &host(), &packet).unwrap().verdict, Verdict::Reject);
+    }
 }

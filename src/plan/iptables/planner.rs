@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::dispatch::{Dispatcher, Entry, Touched, Tree};
 use super::{base, service};
 use crate::kernel::xtables::{ChainChange, ChainKey, ChainName, Changes, ObservedRule, Rule, Table};
-use crate::model::{ServicePort, Settings};
+use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
 use crate::plan::Move;
 
@@ -88,6 +88,12 @@ impl Planner {
         for plan in &mut self.families {
             plan.redispatch(&self.settings, &inverse);
         }
+    }
+
+    /// Which of these moves wanted a chain, if it is a chain of one service port.
+    pub fn owner(moves: &[Move], chain: &ChainKey) -> Option<ServicePortKey> {
+        let mut wanted = moves.iter().filter_map(|m| m.after.as_ref()).filter(|port| port.key.family == chain.family);
+        wanted.find(|port| service::owns(port, &chain.name)).map(|port| port.key.clone())
     }
 
     /// Visits every chain that is wanted with these service ports, which must be the ones that the planner was moved to.

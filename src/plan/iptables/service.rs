@@ -42,6 +42,15 @@ pub fn chains(port: &ServicePort, settings: &Settings, other: Option<&ServicePor
     out
 }
 
+/// Whether the chain is one that the service port owns, told by name.
+pub fn owns(port: &ServicePort, chain: &ChainName) -> bool {
+    let names = ServiceChains::new(&port.key);
+    let of_service = [names.cluster(), names.local(), names.external(), names.firewall()];
+    // The chains of groups have the name of the chain that they belong to at their head.
+    of_service.iter().any(|own| chain.as_str().starts_with(own.as_str()))
+        || port.reachable_endpoints().any(|endpoint| names.endpoint(&endpoint.to_string()) == *chain)
+}
+
 /// The chains that choose endpoints, and those of the endpoints, under way.
 struct Choices<'a> {
     port: &'a ServicePort,

@@ -102,6 +102,27 @@ fn s47_filters() {
     }
 }
 
+/// The kernel compares IPv6 addresses the wrong way round: it is not told of them.
+#[test]
+fn lists_are_filtered_by_ipv4_addresses_only() {
+    let asks_for = |address: &str| {
+        let to = at(address);
+        let mut batch = Batch::new("test");
+        codec::list(&mut batch, &Filter::udp_to(to), true);
+        let bytes = batch.bytes().to_vec();
+        let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        let ip = match to.ip {
+            IpAddr::V4(ip) => holds(&ip.octets()),
+            IpAddr::V6(ip) => holds(&ip.octets()),
+        };
+        // CTA_PROTO_DST_PORT, and the lowest byte of the flags: protocol and port, and the address if it is there.
+        let port = holds(&[&[6, 0, 3, 0], to.port.to_be_bytes().as_slice()].concat());
+        (ip, port, bytes.ends_with(&42u32.to_ne_bytes()), bytes.ends_with(&40u32.to_ne_bytes()))
+    };
+    assert_eq!(asks_for("10.96.0.10:53"), (true, true, true, false));
+    assert_eq!(asks_for("[fd00:10:96::10]:53"), (false, true, false, true));
+}
+
 /// S46: to delete nothing asks nothing of the kernel, so it needs no privilege either.
 #[test]
 fn s46_nothing_to_delete() {

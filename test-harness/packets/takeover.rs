@@ -1,0 +1,348 @@
+//! A node where kube-proxy has been: weir starts over its rules, while clients connect.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Parser;
+use weir::cmd::accounting::Accounting;
+use weir::cmd::settle::{self, HostFacts};
+use weir::cmd::{Cli, Command};
+use weir::kernel::xtables::variant::Variant;
+use weir::kernel::xtables::{Changes, Table, Xtables};
+use weir::lab::{EchoServer, Host};
+use weir::model::Settings;
+use weir::net::{Family, Protocol};
+use weir::plan::iptables::Desired;
+use weir::resolve::{NodeContext, Options, resolve};
+use weir::state::{State, Update};
+
+use super::kube_proxy::{Book, Service, endpoint_ip};
+use super::lifetime::{cannot_write, without_counters};
+use super::manifests::{NODE, facts};
+use super::node::Weir;
+use super::stream::while_connecting;
+use super::variants::{ip, on_each_variant, restore, save};
+use super::world::{FLAGS, SELDOM, World};
+
+/// Endpoints 1 to 5, in turn on the three pods of the node.
+const ENDPOINTS: std::ops::RangeInclusive<u8> = 1..=5;
+
+/// Six services with everything that has rules of its own, under the names of the golden hashes (contract 3.1).
+fn six() -> Vec<Service> {
+    let service = |number: u8, endpoints: &[u8]| Service {
+        namespace: format!("ns{number}"),
+        name: format!("svc{number}"),
+        number,
+        endpoints: endpoints.to_vec(),
+        ..Service::default()
+    };
+    vec![
+        service(1, &[1]),
+        Service {
+            external_ip: true,
+            vip: true,
+            node_port: 30002,
+            external_policy_local: true,
+            health_check_node_port: 30092,
+            ..service(2, &[2])
+        },
+        Service { node_port: 30003, ..service(3, &[3]) },
+        Service { external_ip: true, vip: true, node_port: 30004, ..service(4, &[4, 5]) },
+        Service { vip: true, node_port: 30005, source_ranges: true, affinity: true, ..service(5, &[3]) },
+        Service { vip: true, node_port: 30006, ..service(6, &[]) },
+    ]
+}
+
+/// So many more that weir's dispatch is a tree. (And not more: an ordinary user's tool cannot send the kernel much at
+/// once.)
+fn more() -> Vec<Service> {
+    let service = |number: u8| Service {
+        namespace: "more".to_owned(),
+        name: format!("svc{number}"),
+        number,
+        endpoints: vec![1],
+        ..Service::default()
+    };
+    (101..=140).map(service).collect()
+}
+
+/// The same services as facts.
+fn objects(services: &[Service]) -> Vec<String> {
+    services.iter().map(object).collect()
+}
+
+fn object(service: &Service) -> String {
+    let (v4, v6) = (Family::V4, Family::V6);
+    let Service { namespace, name, node_port, .. } = service;
+    let mut spec = String::new();
+    let mut field = |present: bool, text: String| {
+        if present {
+            spec.push_str(&format!("  {text}\n"));
+        }
+    };
+    let kind = match (service.vip, node_port) {
+        (true, _) => "LoadBalancer",
+        (false, 0) => "ClusterIP",
+        (false, _) => "NodePort",
+    };
+    field(true, format!("type: {kind}"));
+    field(service.external_ip, format!("externalIPs: [{}, '{}']", service.external_ip(v4), service.external_ip(v6)));
+    field(service.external_policy_local, "externalTrafficPolicy: Local".to_owned());
+    field(service.health_check_node_port > 0, format!("healthCheckNodePort: {}", service.health_check_node_port));
+    field(service.affinity, "sessionAffinity: ClientIP".to_owned());
+    let ranges = format!("loadBalancerSourceRanges: [{}, '{}']", Service::range(v4), Service::range(v6));
+    field(service.source_ranges, ranges);
+    let status = match service.vip {
+        true => format!(
+            "status: {{loadBalancer: {{ingress: [{{ip: {}}}, {{ip: '{}'}}]}}}}\n",
+            service.vip(v4),
+            service.vip(v6)
+        ),
+        false => String::new(),
+    };
+    let (ip4, ip6) = (service.cluster_ip(v4), service.cluster_ip(v6));
+    let port = if *node_port > 0 { format!(", nodePort: {node_port}") } else { String::new() };
+    let mut text = format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{namespace: {namespace}, name: {name}}}\nspec:\n  clusterIP: {ip4}\n  \
+         clusterIPs: [{ip4}, '{ip6}']\n  ipFamilies: [IPv4, IPv6]\n  ports: [{{name: p80, port: 80{port}}}]\n{spec}{status}"
+    );
+    for family in Family::ALL {
+        let entry = |number: &u8| format!("- {{addresses: ['{}'], nodeName: {NODE}}}\n", endpoint_ip(family, *number));
+        let endpoints: String = service.endpoints.iter().map(entry).collect();
+        let endpoints =
+            if endpoints.is_empty() { "endpoints: []\n".to_owned() } else { format!("endpoints:\n{endpoints}") };
+        let infix = family.as_str().to_lowercase();
+        text.push_str(&format!(
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{namespace: {namespace}, name: \
+             {name}-{infix}, labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: {family}\nports: [{{name: p80, \
+             port: 80}}]\n{endpoints}"
+        ));
+    }
+    text
+}
+
+/// A node without weir, on which these rules are.
+struct Left {
+    world: World,
+    _servers: Vec<EchoServer>,
+}
+
+impl Left {
+    fn new(variant: Variant, services: &[Service], comments: bool) -> Option<Left> {
+        let world = World::without_weir(variant)?;
+        world.lab.node().set_sysctl("net/ipv4/conf/all/route_localnet", "1").unwrap();
+        let servers = add_endpoints(&world);
+        // kube-proxy made them, and its rules name them.
+        let counters = world.lab.node().run(|| Accounting::make(&Family::ALL)).unwrap();
+        assert_ne!(counters, Accounting::default(), "this kernel has no accounting objects");
+        for family in world.families() {
+            // kube-proxy was there before the administrator closed the firewall behind it.
+            restore(world.lab.node(), &world.driver, family, "*filter\n-F INPUT\nCOMMIT\n");
+            let rules = Book::write(family, services, comments);
+            if family == Family::V4 {
+                golden_names(&rules);
+            }
+            restore(world.lab.node(), &world.driver, family, &rules);
+        }
+        Some(Left { world, _servers: servers })
+    }
+
+    /// What `weir diff` would show.
+    fn difference(&self, updates: Vec<Update>) -> Changes {
+        let mut state = State::default();
+        state.apply(updates);
+        let node = NodeContext::of(&state, NODE.into());
+        let names: Vec<_> = state.service_names().cloned().collect();
+        let mut model: Vec<_> =
+            names.iter().flat_map(|name| resolve(&state, name, &node, &Options::default())).collect();
+        model.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut driver = self.world.driver.clone();
+        let families = self.world.families();
+        let look = || {
+            let mut comparison = Desired::plan(&Arc::new(settings()), &families, &model).0.compare();
+            for family in families {
+                for table in Table::ALL {
+                    driver.observe(family, table, &mut |chain| comparison.observed(family, table, chain)).unwrap();
+                }
+            }
+            comparison.finish()
+        };
+        self.world.lab.node().run(look).unwrap()
+    }
+
+    /// Clients of what the six services offer.
+    fn clients(&self) -> Vec<(&Host, SocketAddr)> {
+        let six = six();
+        let of = |family: Family| {
+            let node = self.world.node_ip(family);
+            [
+                ("client", (six[3].vip(family), 80)),
+                ("client", (six[4].vip(family), 80)),
+                ("client", (node, 30002)),
+                ("pod3", (six[0].cluster_ip(family), 80)),
+                ("pod1", (six[3].external_ip(family), 80)),
+                ("node", (six[3].cluster_ip(family), 80)),
+            ]
+            .map(|(from, to)| (self.world.host(from), SocketAddr::from(to)))
+        };
+        self.world.families().into_iter().flat_map(of).collect()
+    }
+
+    /// What is not kube-proxy's, in the order in which it is there.
+    fn others_rules(&self) -> Vec<String> {
+        let ours = ["ADMIN", "CNI-", "KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT", "KUBE-FIREWALL"];
+        let saved = |family| without_counters(&save(self.world.lab.node(), &self.world.driver, family));
+        let lines: Vec<String> = self.world.families().into_iter().map(saved).collect();
+        let lines = lines.iter().flat_map(|text| text.lines());
+        lines.filter(|line| ours.iter().any(|name| line.contains(name))).map(str::to_owned).collect()
+    }
+
+    /// weir takes over while clients connect. Whatever differed before does not any more, and others' rules are as they
+    /// were.
+    fn take_over(&self, services: &[Service]) -> usize {
+        let others = self.others_rules();
+        assert!(others.len() >= 20, "{others:?}");
+        let (weir, connections) = while_connecting(&self.clients(), || {
+            let weir = self.world.another(SELDOM);
+            weir.tell(facts(&objects(services)));
+            weir
+        });
+        drop(weir);
+        let left = self.difference(facts(&objects(services)));
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(self.others_rules(), others);
+        connections
+    }
+}
+
+/// As a process of these flags has them on the lab's node.
+fn settings() -> Settings {
+    let Command::Proxy(args) = Cli::parse_from(["weir", "proxy"].iter().chain(&FLAGS)).command else { unreachable!() };
+    let accounting = Accounting::foretell(&Family::ALL);
+    let host = HostFacts { accounting, ..HostFacts::read().unwrap() };
+    settle::settings(&args.rules, None, &host)
+}
+
+/// Names that kube-proxy is known to give (contract 3.1).
+fn golden_names(rules: &str) {
+    let names = [
+        "SVC-XPGD46QRK7WJZT7O",
+        "SVL-GNZBNJ2PO5MGZ6GT",
+        "EXT-X27LE4BHSL4DOUIK",
+        "SVC-4SW47YFZTEDKD3PK",
+        "FW-NUKIZ6OKUXPJNT4C",
+        "SEP-SXIVWICOYRO3J4NJ",
+        "SEP-RS4RBKLTHTF2IUXJ",
+        "SEP-OYPFS5VJICHGATKP",
+        "SEP-UKSFD7AGPMPPLUHC",
+        "SEP-C6EBXVWJJZMIWKLZ",
+        "SEP-I77PXRDZVX7PMWMN",
+    ];
+    for name in names {
+        assert!(rules.contains(&format!(":KUBE-{name} ")), "{name} is not in:\n{rules}");
+    }
+}
+
+fn add_endpoints(world: &World) -> Vec<EchoServer> {
+    let mut servers = Vec::new();
+    for number in ENDPOINTS {
+        let place = usize::from(number - 1) % world.lab.pods().len();
+        let pod = &world.lab.pods()[place];
+        for family in world.families() {
+            let address = endpoint_ip(family, number);
+            let nodad = if family == Family::V6 { "nodad" } else { "" };
+            ip(pod, &format!("addr add {} dev eth0 {nodad}\n", ipnet::IpNet::from(address)));
+            ip(world.lab.node(), &format!("route add {} dev veth{}\n", ipnet::IpNet::from(address), place + 1));
+            let at = SocketAddr::new(address, 80);
+            servers.push(EchoServer::start_on(pod, &at.to_string(), &[(Protocol::Tcp, at)]).unwrap());
+        }
+    }
+    servers
+}
+
+/// Chains that would change, without the family.
+fn changed(changes: &Changes) -> Vec<String> {
+    let mut names: Vec<String> = changes.chains.keys().map(|key| format!("{} {}", key.table, key.name)).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[test]
+fn over_kube_proxys_rules_nothing_changes() {
+    on_each_variant(|variant| {
+        let services = six();
+        let Some(left) = Left::new(variant, &services, true) else { return };
+        let updates = || facts(&objects(&services));
+        let changes = left.difference(updates());
+        assert!(changes.is_empty(), "{variant}: {changes:#?}");
+        // A weir that cannot write has nothing to do either.
+        let others = left.others_rules();
+        let (status, connections) = while_connecting(&left.clients(), || {
+            let weir = Weir::start(left.world.lab.node(), cannot_write(&left.world.driver), &FLAGS, SELDOM);
+            weir.tell(updates());
+            weir.stop()
+        });
+        assert_eq!((status.counters.repairs, status.counters.applies), (1, 0), "{status:?}");
+        assert_eq!(status.counters.repair_failures.total(), 0, "{status:?}");
+        assert_eq!(left.others_rules(), others);
+        println!("{variant}: {connections} connections during a takeover that changed nothing");
+    });
+}
+
+/// kube-proxy writes services in whatever order its maps have. Then the chains where the order shows are written anew,
+/// and no other.
+#[test]
+fn another_order_of_services_changes_only_the_dispatch() {
+    on_each_variant(|variant| {
+        let mut services = six();
+        services.reverse();
+        let Some(left) = Left::new(variant, &services, true) else { return };
+        let changes = left.difference(facts(&objects(&services)));
+        assert_eq!(changed(&changes), ["nat KUBE-NODEPORTS", "nat KUBE-SERVICES"]);
+        assert_eq!(changes.builtin, []);
+        left.take_over(&services);
+    });
+}
+
+/// Large clusters: chains on the way to endpoints have no comments, and one chain has a rule for every service.
+#[test]
+fn a_large_clusters_rules_are_taken_over_under_traffic() {
+    on_each_variant(|variant| {
+        let services = [six(), more()].concat();
+        let Some(left) = Left::new(variant, &services, false) else { return };
+        let changes = left.difference(facts(&objects(&services)));
+        let names = changed(&changes);
+        let others = ["KUBE-EXT-", "KUBE-FW-", "KUBE-FORWARD", "KUBE-POSTROUTING", "KUBE-MARK", "filter", "mangle"];
+        let wrong: Vec<_> = names.iter().filter(|name| others.iter().any(|other| name.contains(other))).collect();
+        assert!(wrong.is_empty(), "{variant}: these are as they were: {wrong:?}");
+        assert!(names.contains(&"nat KUBE-SERVICES".to_owned()) && changes.builtin.is_empty(), "{names:?}");
+        let connections = left.take_over(&services);
+        println!("{variant}: {connections} connections while {} chains changed", changes.chains.len());
+    });
+}
+
+/// Services that went while nobody was there, one that changed, one that came.
+#[test]
+fn what_is_stale_goes_and_the_rest_is_served_on() {
+    on_each_variant(|variant| {
+        let old = [six(), more()].concat();
+        let Some(left) = Left::new(variant, &old, true) else { return };
+        let mut new = [six(), more().split_off(30)].concat();
+        new[2].endpoints = vec![1, 2];
+        new[5].endpoints = vec![5];
+        let changes = left.difference(facts(&objects(&new)));
+        let deleted = changes.chains.values().filter(|change| change.after.is_none()).count();
+        // Of each of thirty: the service and its endpoint; and the one endpoint that was replaced.
+        assert_eq!(deleted, (30 * 2 + 1) * left.world.families().len(), "{:?}", changed(&changes));
+        left.take_over(&new);
+        left.world.judge_both(|family| {
+            let endpoint = |number| SocketAddr::new(endpoint_ip(family, number), 80).to_string();
+            let seen = |number| super::seen::Seen::Masqueraded(endpoint(number));
+            vec![
+                super::world::tcp("takeover", "client", (left.world.node_ip(family), 30003), [seen(1), seen(2)]),
+                super::world::tcp("takeover", "client", (new[5].vip(family), 80), [seen(5)]),
+            ]
+        });
+    });
+}
