@@ -4,7 +4,7 @@ use weir::lab::{Host, rerun, skipped};
 
 use crate::cluster::{Folder, NODE, to_endpoint};
 use crate::process::{Proxy, diff, eventually, in_step, proxy};
-use crate::program::{all_rules, installed, rules, small_lab};
+use crate::program::{all_rules, data, installed, rules, small_lab};
 use crate::tools::Tools;
 
 /// Rules and chains of others, also where weir has rules of its own.
@@ -96,8 +96,8 @@ fn breaks_and_is_mended(node: &Host, folder: &Folder, running: &Proxy, save: &st
 /// Nothing is written, neither at the start nor by the compares that follow.
 fn starts_again_without_a_write(node: &Host, variant: &str, flags: &[&str]) {
     let handles = || match variant {
-        // Every rule that is written has a new handle, even if it is the same rule.
-        "nft" if installed("nft").is_some() => node.check("nft", &["-a", "list", "ruleset"], "").unwrap(),
+        // Every rule that is written has a new handle, even if it is the same rule. Counters are left out.
+        "nft" if installed("nft").is_some() => node.check("nft", &["-a", "-s", "list", "ruleset"], "").unwrap(),
         _ => String::new(),
     };
     let tools = Tools::noting(variant);
@@ -164,4 +164,44 @@ fn sysctls() {
     let running = Proxy::start(node, &flags).started();
     assert_eq!(running.said("route_localnet"), Vec::<String>::new());
     assert_eq!(running.stop().0, Some(0));
+}
+
+/// What the tools are given is what they print: nothing is refused, and nothing looks like drift for ever.
+#[test]
+fn every_setting_is_in_step() {
+    if !rerun::allowed().unwrap() {
+        return;
+    }
+    let lab = small_lab();
+    let node = lab.node();
+    let shop = format!("--manifests={}", data("cli/shop").display());
+    for variant in ["nft", "legacy"] {
+        if installed(&format!("iptables-{variant}-restore")).is_none() {
+            skipped(&format!("node: settings in step (no iptables-{variant})"));
+            continue;
+        }
+        let variant = format!("--iptables-variant={variant}");
+        for settings in [
+            &["--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"][..],
+            &["--cluster-cidr=0.0.0.0/0,::/0"],
+            &["--cluster-cidr=10.0.0.1/8", "--masquerade-all"],
+            &["--detect-local-mode=NodeCIDR"],
+            &["--detect-local-mode=BridgeInterface", "--pod-bridge-interface=cbr0"],
+            &["--detect-local-mode=InterfaceNamePrefix", "--pod-interface-name-prefix=abcdefghijklmn"],
+            &["--nodeport-addresses=127.0.0.0/8,::1/128"],
+            &["--nodeport-addresses=192.168.99.0/24"],
+            &["--nodeport-addresses=primary", "--bind-address=192.168.99.10"],
+            &["--iptables-localhost-nodeports=false"],
+            &["--iptables-masquerade-bit=31"],
+            &["--iptables-masquerade-bit=0"],
+        ] {
+            let flags = [&[shop.as_str(), &variant, "--hostname-override", NODE], settings].concat();
+            let running = Proxy::start(node, &flags).started();
+            let ran = diff(node, &flags);
+            assert_eq!((ran.out.as_str(), ran.code), ("Nothing to change.\n", Some(0)), "{flags:?}");
+            let (code, log) = running.stop();
+            assert_eq!(code, Some(0), "{log}");
+            assert!(!log.contains("refuse") && !log.contains("changed by someone else"), "{flags:?}:\n{log}");
+        }
+    }
 }

@@ -3,13 +3,21 @@
 use std::fs;
 use std::time::Instant;
 
-use weir::lab::rerun;
+use weir::lab::{rerun, skipped};
 
 use crate::cluster::{Api, NODE, service, slice};
 use crate::process::{Proxy, diff};
 use crate::program::small_lab;
 
-const SERVICES: usize = 2_000;
+/// In a user namespace iptables-nft cannot enlarge its socket's buffer, so that large changes are refused and made in
+/// many parts. That works, but takes its time.
+fn services() -> usize {
+    if std::env::var_os("WEIR_LAB_RERUN").is_none() {
+        return 2_000;
+    }
+    skipped("node: 2,000 services (in a user namespace: 300)");
+    300
+}
 
 /// Processor time in hundredths of a second (`utime` and `stime` of proc_pid_stat(5)).
 fn ticks(pid: u32) -> u64 {
@@ -37,7 +45,8 @@ fn two_thousand_services() {
     let lab = small_lab();
     let node = lab.node();
     let api = Api::start(node);
-    for number in 0..SERVICES {
+    let services = services();
+    for number in 0..services {
         let name = format!("s{number}");
         let ips: Vec<String> =
             (0..5).map(|e| format!("10.{}.{}.{}", 128 + e, number / 250, number % 250 + 1)).collect();
@@ -49,7 +58,7 @@ fn two_thousand_services() {
     let began = Instant::now();
     let running = Proxy::start(node, &[&flags[..], &["--iptables-sync-period=1h", "-v=2"]].concat()).started();
     println!("start: {:?}, {} ticks, {}", began.elapsed(), ticks(running.pid()), memory(running.pid()));
-    assert!(running.says("service ports are in the kernel").contains(&format!(" {SERVICES} service ports")));
+    assert!(running.says("service ports are in the kernel").contains(&format!(" {services} service ports")));
 
     let (began, before) = (Instant::now(), ticks(running.pid()));
     api.server.put(slice("s77", &["10.200.0.1"]));

@@ -42,11 +42,8 @@ pub enum Output {
 
 /// What can be typed after `weir diff`.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Difference")]
 pub struct DiffArgs {
-    #[command(flatten)]
-    pub source: SourceOptions,
-    #[command(flatten)]
-    pub rules: RuleOptions,
     /// Compare with the kernel (`live`), with nothing (`empty`), or with a file that iptables-save wrote
     #[arg(long, value_name = "live|empty|FILE", default_value = "live")]
     pub against: String,
@@ -68,6 +65,10 @@ pub struct DiffArgs {
     /// How long to wait for an API server
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::duration::parse)]
     pub timeout: std::time::Duration,
+    #[command(flatten)]
+    pub source: SourceOptions,
+    #[command(flatten)]
+    pub rules: RuleOptions,
     /// The command line of `weir proxy` works here as it is; these are checked and have no effect.
     #[command(flatten)]
     pub pacing: PacingOptions,

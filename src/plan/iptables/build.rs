@@ -41,7 +41,8 @@ pub trait Build: Sized {
     fn destination_local(self) -> Self;
     fn source_local(self) -> Self;
     fn recent(self, name: Arc<str>, action: RecentAction) -> Self;
-    /// Matches what the detector takes for local pods (or the opposite). `None` if there is no detector.
+    /// Matches what the detector takes for local pods (or the opposite). `None` if there is no detector, or nothing to
+    /// match: with a `/0` everything is local. The tools do not take `! -s 0.0.0.0/0`, and do not print `-s 0.0.0.0/0`.
     fn detected(self, detector: &LocalDetector, local: bool) -> Option<Self>;
     fn target(self, target: Target) -> Self;
     fn jump(self, chain: ChainName) -> Self;
@@ -109,6 +110,7 @@ impl Build for Rule {
     fn detected(mut self, detector: &LocalDetector, local: bool) -> Option<Self> {
         match detector {
             LocalDetector::None => return None,
+            LocalDetector::Cidr(net) if net.prefix_len() == 0 => return local.then_some(self),
             LocalDetector::Cidr(net) => self.source = Some(NetMatch { invert: !local, net: *net }),
             LocalDetector::Interface(name) => {
                 self.in_interface = Some(InterfaceMatch { invert: !local, name: name.clone() });
@@ -127,5 +129,24 @@ impl Build for Rule {
 
     fn jump(self, chain: ChainName) -> Self {
         self.target(Target::Jump(chain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_network_of_everything_all_is_local() {
+        for net in ["0.0.0.0/0", "::/0"] {
+            let detector = LocalDetector::Cidr(net.parse().unwrap());
+            assert_eq!(rule().detected(&detector, true), Some(rule()), "{net}");
+            assert_eq!(rule().detected(&detector, false), None, "{net}");
+        }
+        let net: IpNet = "10.0.0.0/8".parse().unwrap();
+        let source = |invert| Some(Rule { source: Some(NetMatch { invert, net }), ..rule() });
+        assert_eq!(rule().detected(&LocalDetector::Cidr(net), true), source(false));
+        assert_eq!(rule().detected(&LocalDetector::Cidr(net), false), source(true));
+        assert_eq!(rule().detected(&LocalDetector::None, true), None);
     }
 }
