@@ -7,8 +7,12 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // Without a thread of its own the allocator gives memory back only when something is allocated: after a burst, a
-    // quiet proxy would keep what the burst took. If that thread cannot be had, it keeps it.
-    let _ = tikv_jemalloc_ctl::background_thread::write(true);
-    weir::cmd::main(std::env::args_os().collect())
+    let args: Vec<_> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|command| command == "proxy") {
+        // Without a thread of its own the allocator gives memory back only when something is allocated: after a burst, a
+        // quiet proxy would keep what the burst took. If that thread cannot be had, it keeps it. Only for the command
+        // that lives long: the demo must not have threads before it has its namespaces.
+        let _ = tikv_jemalloc_ctl::background_thread::write(true);
+    }
+    weir::cmd::main(args)
 }
