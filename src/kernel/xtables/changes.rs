@@ -1,6 +1,6 @@
 //! The difference as a value, and what a driver does with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ChainKey, ChainName, ObservedRule, Rule, Table};
 use crate::net::Family;
@@ -108,6 +108,23 @@ pub trait Xtables: Send {
         table: Table,
         visit: &mut dyn FnMut(ObservedChain),
     ) -> Result<(), ObserveError>;
+
+    /// Visits those of these chains that exist, which are all of one table.
+    ///
+    /// A driver that can read single chains does so; the others read the whole table.
+    fn observe_chains(
+        &mut self,
+        family: Family,
+        table: Table,
+        names: &BTreeSet<ChainName>,
+        visit: &mut dyn FnMut(ObservedChain),
+    ) -> Result<(), ObserveError> {
+        self.observe(family, table, &mut |chain| {
+            if names.contains(&chain.name) {
+                visit(chain);
+            }
+        })
+    }
 
     /// Makes exactly these changes, in an order in which no packet meets a half-made service.
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError>;

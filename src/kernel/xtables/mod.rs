@@ -16,6 +16,7 @@ pub mod order;
 pub mod ownership;
 mod process;
 pub mod restore;
+mod suspicion;
 pub mod variant;
 
 pub use changes::{
@@ -25,3 +26,4 @@ pub use object::{
     AddrTypeMatch, ChainKey, ChainName, CtStates, InterfaceMatch, Match, NetMatch, ObservedRule, PortRange,
     RecentAction, Rule, Table, Target,
 };
+pub use suspicion::{Culprit, Scope, Suspicion};
