@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kernel::xtables::ownership::SHARED_FIREWALL;
 use crate::kernel::xtables::{
-    Changes, ChainKey, ChainName, ObserveError, ObservedChain, ObservedRule, Rule, Table, Xtables,
+    ChainKey, ChainName, Changes, ObserveError, ObservedChain, ObservedRule, Rule, Table, Xtables,
 };
 use crate::model::{ServicePort, Settings};
 use crate::net::Family;

@@ -1,6 +1,6 @@
 //! What a simulated kernel holds: ours, and others'.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use weir::kernel::xtables::encode::rule_text;
@@ -32,6 +32,12 @@ pub fn all(kernel: &Shared) -> Chains {
         }
     }
     found
+}
+
+/// The chains that differ, or are there only before or only after.
+pub fn difference(before: &Chains, after: &Chains) -> BTreeSet<ChainKey> {
+    let differs = |key: &&ChainKey| before.get(*key) != after.get(*key);
+    before.keys().chain(after.keys()).filter(differs).cloned().collect()
 }
 
 /// The rules of one family. Never fails by fault, unlike what the proxy sees.
