@@ -28,7 +28,9 @@ fn chain(kernel: &Shared, prefix: &str) -> String {
 }
 
 const EDITS: [(&str, Edit); 9] = [
-    ("the chain that all ways begin in is flushed", |kernel| edit(kernel, "*nat\n-F KUBE-SERVICES\nCOMMIT\n")),
+    ("the chain that all ways begin in is flushed", |kernel| {
+        kernel::flush(kernel, FAMILY, Table::Nat, "KUBE-SERVICES")
+    }),
     ("a rule is deleted", |kernel| {
         let chain = chain(kernel, "KUBE-SVC-");
         lock(kernel).remove_rule(FAMILY, Table::Nat, &chain, 0).unwrap();
@@ -52,7 +54,7 @@ const EDITS: [(&str, Edit); 9] = [
         edit(kernel, &format!("*nat\n{text}\nCOMMIT\n"));
     }),
     ("our rules in a built-in chain are flushed with all others", |kernel| {
-        edit(kernel, "*nat\n-F PREROUTING\n-F OUTPUT\nCOMMIT\n");
+        ["PREROUTING", "OUTPUT"].iter().for_each(|chain| kernel::flush(kernel, FAMILY, Table::Nat, chain));
     }),
     ("the chain that the kubelet shares is deleted", |kernel| {
         assert!(lock(kernel).remove_chain(FAMILY, Table::Filter, "KUBE-FIREWALL"));

@@ -61,6 +61,11 @@ pub fn chain(kernel: &Shared, family: Family, table: Table, name: &str) -> Optio
     lock(kernel).chains(family, table).remove(&ChainName::new(name))
 }
 
+/// `iptables -F` of one chain.
+pub fn flush(kernel: &Shared, family: Family, table: Table, chain: &str) {
+    while lock(kernel).remove_rule(family, table, chain, 0).is_some() {}
+}
+
 fn owned(key: &ChainKey) -> bool {
     is_owned(key.table, key.name.as_str())
 }
