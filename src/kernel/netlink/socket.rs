@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, getsockname, getsockopt, recv,
+    send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -130,6 +130,58 @@ impl Socket {
         Ok(())
     }
 
+    /// Sends a batch of which only failures are answered, as nf_tables does with a transaction, and receives what the
+    /// kernel said. It has said everything when the send returns.
+    ///
+    /// Errors: those of the conversation. [`NetlinkError::Overrun`]: some answers are lost, so something was refused.
+    pub fn submit(&mut self, batch: &mut Batch, mut answer: impl FnMut(usize, Answer<'_>)) -> Result<(), NetlinkError> {
+        let asked = batch.asked();
+        let first = self.send(batch)?;
+        loop {
+            let length = match self.receive_with(asked, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => length,
+                Err(NetlinkError::Timeout { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let mut datagram = self.buffer.get(..length).unwrap_or_default();
+            while !datagram.is_empty() {
+                let (message, end) = Message::read(datagram).ok_or_else(cut_off(asked))?;
+                datagram = datagram.get(end..).unwrap_or_default();
+                let index = message.sequence.wrapping_sub(first) as usize;
+                if index >= batch.len() {
+                    continue; // a late answer to an earlier request
+                }
+                if message.kind != ERROR {
+                    answer(index, Answer::Message(message));
+                } else if let Err(refusal) = message.acknowledgement().ok_or_else(cut_off(asked))? {
+                    answer(index, Answer::Refused(refusal));
+                }
+            }
+        }
+    }
+
+    /// Lets batches be up to `wanted` bytes long, if the process may; gives how long they can be.
+    pub fn set_capacity(&mut self, wanted: usize) -> Result<usize, NetlinkError> {
+        let failed = |call| move |errno| NetlinkError::Call { asked: "talk to the kernel", call, errno };
+        // What is beyond the host's limit takes a capability in the initial user namespace.
+        if setsockopt(&self.fd, sockopt::SndBufForce, &wanted).is_err() {
+            setsockopt(&self.fd, sockopt::SndBuf, &wanted).map_err(failed("setsockopt SO_SNDBUF"))?;
+        }
+        let real = getsockopt(&self.fd, sockopt::SndBuf).map_err(failed("getsockopt SO_SNDBUF"))?;
+        // The kernel keeps 32 bytes of it for itself (`netlink_sendmsg`).
+        Ok(real.saturating_sub(32))
+    }
+
+    /// The number by which the kernel knows this socket (`nl_pid`).
+    pub fn port(&self) -> Result<u32, NetlinkError> {
+        let address: NetlinkAddr = getsockname(self.fd.as_raw_fd()).map_err(|errno| NetlinkError::Call {
+            asked: "talk to the kernel",
+            call: "getsockname",
+            errno,
+        })?;
+        Ok(address.pid())
+    }
+
     /// Asks for a list. The batch holds one request; [`flags::DUMP`] is added to it.
     pub fn dump(&mut self, batch: &mut Batch) -> Result<Dump<'_>, NetlinkError> {
         batch.add_flags(0, flags::DUMP);
@@ -166,9 +218,13 @@ impl Socket {
 
     /// Receives one datagram into the buffer and gives its length.
     fn receive(&mut self, asked: &'static str) -> Result<usize, NetlinkError> {
+        self.receive_with(asked, MsgFlags::empty())
+    }
+
+    fn receive_with(&mut self, asked: &'static str, flags: MsgFlags) -> Result<usize, NetlinkError> {
         loop {
             // With MSG_TRUNC the length is the datagram's own, also where that is more than the buffer.
-            return match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
+            return match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC | flags) {
                 Ok(0) => Err(NetlinkError::Malformed { asked, what: "it is empty" }),
                 Ok(length) if length > self.buffer.len() => {
                     Err(NetlinkError::Malformed { asked, what: "it is longer than 72 KiB" })
