@@ -7,16 +7,20 @@
 //! | a difference in a safe order | [`order`] |
 //! | which iptables a host uses | [`variant`] |
 //! | reading and writing through the tools | [`restore`] |
+//! | the nft variant without the tools | [`nft`] |
 
 mod changes;
 pub mod decode;
 pub mod encode;
+pub mod nft;
 mod object;
 pub mod order;
 pub mod ownership;
 mod process;
 pub mod restore;
 mod suspicion;
+#[cfg(test)]
+mod testing;
 pub mod variant;
 
 pub use changes::{
