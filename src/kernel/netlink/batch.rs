@@ -152,6 +152,10 @@ impl Body<'_> {
         self.put(kind, &value.to_be_bytes())
     }
 
+    pub fn put_u64_be(&mut self, kind: u16, value: u64) -> &mut Self {
+        self.put(kind, &value.to_be_bytes())
+    }
+
     /// An address: 4 or 16 bytes.
     pub fn put_ip(&mut self, kind: u16, ip: IpAddr) -> &mut Self {
         match ip {

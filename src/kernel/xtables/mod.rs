@@ -21,6 +21,8 @@ pub mod ownership;
 mod process;
 pub mod restore;
 mod suspicion;
+#[cfg(test)]
+mod testing;
 pub mod variant;
 
 pub use changes::{
