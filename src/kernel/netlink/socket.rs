@@ -28,7 +28,7 @@ nix::setsockopt_impl!(
 
 /// Holds the longest datagram: the kernel sends dumps in pieces of at most 32 KiB, and echoes a refused request, whose
 /// attributes are at most 64 KiB in practice.
-const RECEIVE_BUFFER: usize = 72 << 10;
+pub(super) const RECEIVE_BUFFER: usize = 72 << 10;
 
 /// How many bytes of answers may wait in the kernel. A limit; nothing is set aside.
 const WAITING_ANSWERS: usize = 1 << 20;
@@ -43,6 +43,8 @@ pub enum Protocol {
     Netfilter,
     /// IPVS and others.
     Generic,
+    /// Links, addresses, routes.
+    Route,
 }
 
 /// A netlink socket, connected to the kernel: it takes no messages from other processes.
@@ -73,7 +75,7 @@ impl Socket {
     /// Opens a socket in the network namespace of the calling thread.
     pub fn open(protocol: Protocol) -> Result<Self, NetlinkError> {
         Ok(Socket {
-            fd: open(protocol, TIMEOUT)?,
+            fd: open(protocol, TIMEOUT, WAITING_ANSWERS)?,
             protocol,
             timeout: TIMEOUT,
             sequence: 0,
@@ -198,7 +200,7 @@ impl Socket {
             return Err(NetlinkError::TooLong { asked });
         }
         if self.abandoned {
-            self.fd = open(self.protocol, self.timeout)?;
+            self.fd = open(self.protocol, self.timeout, WAITING_ANSWERS)?;
             self.abandoned = false;
         }
         let first = self.sequence;
@@ -294,19 +296,21 @@ impl Drop for Dump<'_> {
     }
 }
 
-fn open(protocol: Protocol, timeout: Duration) -> Result<OwnedFd, NetlinkError> {
+/// A socket in which `waiting` bytes may wait to be received.
+pub(super) fn open(protocol: Protocol, timeout: Duration, waiting: usize) -> Result<OwnedFd, NetlinkError> {
     let failed = |call| move |errno| NetlinkError::Call { asked: "talk to the kernel", call, errno };
     let number = match protocol {
         Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
         Protocol::Generic => SockProtocol::NetlinkGeneric,
+        Protocol::Route => SockProtocol::NetlinkRoute,
     };
     let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, number).map_err(failed("socket"))?;
     // Being connected to port 0, the kernel, keeps other processes' messages out.
     connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(failed("connect"))?;
     setsockopt(&fd, ExtendedAcknowledgement, &true).map_err(failed("setsockopt NETLINK_EXT_ACK"))?;
     // More than the host's limit takes the capability that everything here takes, so its absence shows soon enough.
-    if setsockopt(&fd, sockopt::RcvBufForce, &WAITING_ANSWERS).is_err() {
-        setsockopt(&fd, sockopt::RcvBuf, &WAITING_ANSWERS).map_err(failed("setsockopt SO_RCVBUF"))?;
+    if setsockopt(&fd, sockopt::RcvBufForce, &waiting).is_err() {
+        setsockopt(&fd, sockopt::RcvBuf, &waiting).map_err(failed("setsockopt SO_RCVBUF"))?;
     }
     set_timeout(&fd, timeout)?;
     Ok(fd)
