@@ -57,7 +57,8 @@ impl World {
         let before = self.driver.written();
         let ((), took) = timed(|| {
             let mut moves = Vec::new();
-            for port in touched.services.iter().flat_map(|name| self.ports(name)) {
+            let ports: Vec<_> = touched.services.iter().flat_map(|name| self.ports(name)).collect();
+            for port in ports {
                 let before = self.model.insert(port.key.clone(), port.clone());
                 moves.push(Move { before, after: Some(port) });
             }
