@@ -86,7 +86,9 @@ impl<'a> Parts<'a> {
                 let part = compared(self.family, loaded.from, &comparison);
                 return Some(part.unwrap_or(Part::Foreign(Some(loaded), Some(expression))));
             }
-            Expression::Match(found) => read_match(found.name, found.revision, found.info).map(Part::Match),
+            Expression::Match(found) => {
+                read_match(self.family, found.name, found.revision, found.info).map(Part::Match)
+            }
             Expression::Target(found) => {
                 read_target(self.family, found.name, found.revision, found.info).map(Part::Target)
             }

@@ -33,7 +33,7 @@ fn put_expressions(list: &mut Body<'_>, family: Family, rule: &Rule) {
         put_protocol(list, family, rule.protocol);
     }
     for item in &rule.matches {
-        put_extension(list, wire::extension::MATCH, &match_extension(item));
+        put_extension(list, wire::extension::MATCH, &match_extension(family, item));
     }
     put_counter(list);
     if let Some(target) = &rule.target {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::super::is_regular;
 use super::{Extension, Info};
 use crate::kernel::xtables::{AddrTypeMatch, CtStates, Match, PortRange, RecentAction};
-use crate::net::Protocol;
+use crate::net::{Family, Protocol};
 
 /// A match as an extension.
-pub fn match_extension(item: &Match) -> Extension {
+pub fn match_extension(family: Family, item: &Match) -> Extension {
     match item {
         Match::Comment(text) => comment(text),
         Match::Ports { protocol, source, destination } => match protocol {
@@ -22,7 +22,7 @@ pub fn match_extension(item: &Match) -> Extension {
             mark
         }
         Match::Random { probability } => random(*probability),
-        Match::Recent { name, action } => recent(name, *action),
+        Match::Recent { name, action } => recent(family, name, *action),
         Match::AddrType(types) => addrtype(*types),
         Match::CtState { invert, states } => {
             let mut conntrack = Extension::new("conntrack", 3, conntrack::LENGTH);
@@ -197,7 +197,7 @@ mod recent {
     pub const REAP: u8 = 0x20;
 }
 
-fn recent(name: &str, action: RecentAction) -> Extension {
+fn recent(family: Family, name: &str, action: RecentAction) -> Extension {
     let (seconds, action) = match action {
         RecentAction::Set => (0, recent::SET),
         RecentAction::Check { seconds, reap } => (seconds, recent::CHECK | if reap { recent::REAP } else { 0 }),
@@ -208,6 +208,8 @@ fn recent(name: &str, action: RecentAction) -> Extension {
         .set_u8(recent::ACTION, action)
         .set_text(recent::NAME, recent::NAME_LENGTH, name)
         .set(recent::MASK, &[u8::MAX; 16]);
+    // All of it, as the tools write if no mask is asked for. With `--mask` they write no more than the address has.
+    recent.significant = recent::MASK + usize::from(family.bits() / 8);
     recent
 }
 

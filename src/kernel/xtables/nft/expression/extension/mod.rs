@@ -7,6 +7,7 @@ mod matches;
 mod targets;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use crate::kernel::xtables::{Match, Target};
 use crate::net::Family;
@@ -17,9 +18,9 @@ pub use targets::target_extension;
 const LONGEST: usize = 296;
 
 /// The match that an extension is, if it says nothing but that.
-pub fn read_match(name: &str, revision: u32, info: &[u8]) -> Option<Match> {
+pub fn read_match(family: Family, name: &str, revision: u32, info: &[u8]) -> Option<Match> {
     let found = matches::read(name, Info(info))?;
-    match_extension(&found).agrees(name, revision, info).then_some(found)
+    match_extension(family, &found).agrees(name, revision, info).then_some(found)
 }
 
 /// The target that an extension is, if it says nothing but that.
@@ -36,14 +37,24 @@ pub struct Extension {
     older_revision: Option<u32>,
     bytes: [u8; LONGEST],
     length: usize,
-    /// How many bytes say something. What is behind them is for the kernel's own use.
+    /// How many bytes say something. What is behind them is for the kernel's own use, or not used at all.
     significant: usize,
+    /// What is behind the NUL of a text. The tools leave the rest of a longer one there.
+    behind_text: Range<usize>,
 }
 
 impl Extension {
     /// All zeros. `length` is at most [`LONGEST`].
     const fn new(name: &'static str, revision: u32, length: usize) -> Self {
-        Extension { name, revision, older_revision: None, bytes: [0; LONGEST], length, significant: length }
+        Extension {
+            name,
+            revision,
+            older_revision: None,
+            bytes: [0; LONGEST],
+            length,
+            significant: length,
+            behind_text: 0..0,
+        }
     }
 
     /// The structure.
@@ -53,10 +64,13 @@ impl Extension {
 
     /// Whether an extension that was read means the same.
     fn agrees(&self, name: &str, revision: u32, info: &[u8]) -> bool {
+        let Range { start, end } = self.behind_text;
+        let same = |part: Range<usize>| self.bytes.get(part.clone()) == info.get(part);
         self.name == name
             && (self.revision == revision || self.older_revision == Some(revision))
             && self.length == info.len()
-            && self.bytes.get(..self.significant) == info.get(..self.significant)
+            && same(0..start)
+            && same(end..self.significant)
     }
 
     /// Puts bytes into the structure, as many as fit.
@@ -68,10 +82,12 @@ impl Extension {
         self
     }
 
-    /// Puts a text into a field of `size` bytes; the last one stays a NUL.
+    /// Puts the structure's only text into a field of `size` bytes; the last one stays a NUL.
     fn set_text(&mut self, at: usize, size: usize, text: &str) -> &mut Self {
         let text = text.as_bytes();
-        self.set(at, text.get(..size - 1).unwrap_or(text))
+        let text = text.get(..size - 1).unwrap_or(text);
+        self.behind_text = at + text.len() + 1..at + size;
+        self.set(at, text)
     }
 
     fn set_u8(&mut self, at: usize, value: u8) -> &mut Self {
