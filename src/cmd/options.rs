@@ -171,8 +171,9 @@ pub struct PacingOptions {
     /// How often the kernel is compared with what is wanted; also the longest wait before a failed change is retried
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub iptables_sync_period: Duration,
-    /// The shortest time between the end of a change and the start of the next; 0 = none
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
+    /// The shortest time between the end of a change and the start of the next. With 0 as well, changes are followed by
+    /// three times what they took, up to 5s: one change goes to the kernel at once, many are gathered
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
     pub iptables_min_sync_period: Duration,
     /// Report drift and leave it (weir only)
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, action = ArgAction::Set)]
