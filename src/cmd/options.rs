@@ -96,6 +96,18 @@ pub enum VariantChoice {
     Nft,
 }
 
+/// How rules get into the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IptablesDriver {
+    /// nf_tables by netlink where the kernel can, everything else with the iptables tools
+    #[default]
+    Auto,
+    /// nf_tables by netlink
+    Netlink,
+    /// The iptables tools
+    Restore,
+}
+
 /// How traffic of local pods is recognised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DetectLocalMode {
@@ -120,6 +132,9 @@ pub struct RuleOptions {
     /// Which iptables to write: the legacy tables or those of nf_tables (weir only)
     #[arg(long, value_enum, default_value_t, value_name = "VARIANT")]
     pub iptables_variant: VariantChoice,
+    /// How rules get into the kernel (weir only)
+    #[arg(long, value_enum, default_value_t, value_name = "DRIVER")]
+    pub iptables_driver: IptablesDriver,
     /// The networks of the cluster's pods, one or one of each family; tells local pods with --detect-local-mode=ClusterCIDR
     #[arg(long, value_name = "CIDR[,CIDR]", default_value = "", hide_default_value = true, value_parser = cidr_list)]
     pub cluster_cidr: CidrList,

@@ -23,6 +23,7 @@ mod health;
 mod lines;
 mod problems;
 mod reflector;
+mod replay;
 mod resource;
 mod status;
 mod step;
@@ -37,6 +38,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, connect};
+pub use replay::Replay;
 pub use status::{KindStatus, Status};
 pub use tuning::Tuning;
 
