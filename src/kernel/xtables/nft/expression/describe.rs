@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::parts::{Loaded, Part, Parts};
 use super::read::{Expression, Extension, Source};
-use super::wire::{meta, payload, verdict};
+use super::wire::{compare, meta, payload, verdict};
 use crate::kernel::netlink::Attributes;
 use crate::kernel::xtables::encode::push_rule;
 use crate::kernel::xtables::{Match, Rule};
@@ -61,9 +61,11 @@ fn push_foreign(text: &mut String, loaded: Option<Loaded<'_>>, expression: Optio
         Some(Expression::Verdict { code, .. }) => push(text, format_args!(" [nft verdict {code}]")),
         Some(Expression::Other { name, data }) => push(text, format_args!(" [nft {name} {}]", Hex(data))),
         Some(Expression::Malformed(bytes)) => push(text, format_args!(" [malformed {}]", Hex(bytes))),
-        Some(Expression::Counter | Expression::Load(_) | Expression::Mask(_) | Expression::Compare { .. }) | None => {
+        Some(Expression::Mask(_) | Expression::Compare { .. } | Expression::Range { .. }) | None => {
             push_comparison(text, loaded, expression);
         }
+        // Both are parts of their own.
+        Some(Expression::Counter | Expression::Load(_)) => {}
     }
 }
 
@@ -98,11 +100,20 @@ fn push_comparison(text: &mut String, loaded: Option<Loaded<'_>>, expression: Op
     }
     match expression {
         Some(Expression::Mask(mask)) => push(text, format_args!(" & {}", Hex(mask))),
-        Some(Expression::Compare { invert, first, last }) => {
-            push(text, format_args!(" {} {}", if invert { "!=" } else { "==" }, Hex(first)));
-            if let Some(last) = last {
-                push(text, format_args!("-{}", Hex(last)));
-            }
+        Some(Expression::Compare { op, value }) => {
+            let op = match op {
+                compare::EQUAL => "==",
+                compare::NOT_EQUAL => "!=",
+                compare::LESS => "<",
+                compare::LESS_OR_EQUAL => "<=",
+                compare::GREATER => ">",
+                compare::GREATER_OR_EQUAL => ">=",
+                _ => "?",
+            };
+            push(text, format_args!(" {op} {}", Hex(value)));
+        }
+        Some(Expression::Range { invert, first, last }) => {
+            push(text, format_args!(" {} {}-{}", if invert { "!=" } else { "==" }, Hex(first), Hex(last)));
         }
         _ => {}
     }
