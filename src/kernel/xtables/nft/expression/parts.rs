@@ -66,7 +66,7 @@ impl<'a> Parts<'a> {
                     loaded.mask = Some(mask);
                     return None;
                 }
-                _ => None,
+                _ => return Some(Part::Foreign(self.loaded.take(), Some(expression))),
             },
             Expression::Compare { .. } | Expression::Range { .. } => {
                 let loaded = self.loaded.take();
@@ -81,7 +81,10 @@ impl<'a> Parts<'a> {
             }
             Expression::Counter => Some(Part::Counter),
             Expression::Verdict { code, chain } => read_verdict(code, chain).map(Part::Target),
-            Expression::Other { .. } | Expression::Malformed(_) => None,
+            // It may change what was loaded.
+            Expression::Other { .. } | Expression::Malformed(_) => {
+                return Some(Part::Foreign(self.loaded.take(), Some(expression)));
+            }
         };
         Some(part.unwrap_or(Part::Foreign(None, Some(expression))))
     }

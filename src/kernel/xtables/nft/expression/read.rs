@@ -107,6 +107,7 @@ fn read_bitwise(attributes: Attributes<'_>) -> Option<Expression<'_>> {
     let (mask, xor) = (value(mask)?, value(xor)?);
     let is_mask = op.is_none_or(|op| op.u32_be() == Some(bitwise::MASK_XOR))
         && length?.u32_be() == u32::try_from(mask.len()).ok()
+        && xor.len() == mask.len()
         && xor.iter().all(|byte| *byte == 0);
     is_mask.then_some(Expression::Mask(mask))
 }
