@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::parts::{Loaded, Part, Parts};
 use super::read::{Expression, Extension, Source};
-use super::wire::{meta, payload, verdict};
+use super::wire::{compare, meta, payload, verdict};
 use crate::kernel::netlink::Attributes;
 use crate::kernel::xtables::encode::push_rule;
 use crate::kernel::xtables::{Match, Rule};
@@ -59,10 +59,11 @@ fn push_foreign(text: &mut String, loaded: Option<Loaded<'_>>, expression: Optio
             push(text, format_args!(" -g {chain}"))
         }
         Some(Expression::Verdict { code, .. }) => push(text, format_args!(" [nft verdict {code}]")),
-        Some(Expression::Other { name, data }) => push(text, format_args!(" [nft {name} {}]", Hex(data))),
-        Some(Expression::Malformed(bytes)) => push(text, format_args!(" [malformed {}]", Hex(bytes))),
-        Some(Expression::Counter | Expression::Load(_) | Expression::Mask(_) | Expression::Compare { .. }) | None => {
-            push_comparison(text, loaded, expression);
+        other => {
+            text.push_str(" [nft");
+            push_loaded(text, loaded);
+            push_native(text, other);
+            text.push(']');
         }
     }
 }
@@ -72,41 +73,52 @@ fn push_extension(text: &mut String, option: &str, found: Extension<'_>) {
     push(text, format_args!(" {option}[{name} rev {revision}, {}]", Hex(info)));
 }
 
-/// `[nft transport header 13/1 & 02 != 00]`: offset and length, mask, values; as far as there are any.
-fn push_comparison(text: &mut String, loaded: Option<Loaded<'_>>, expression: Option<Expression<'_>>) {
-    text.push_str(" [nft");
-    if let Some(Loaded { from, mask }) = loaded {
-        match from {
-            Source::Meta(meta::MARK) => text.push_str(" mark"),
-            Source::Meta(meta::IIFNAME) => text.push_str(" iifname"),
-            Source::Meta(meta::OIFNAME) => text.push_str(" oifname"),
-            Source::Meta(meta::L4PROTO) => text.push_str(" l4proto"),
-            Source::Meta(key) => push(text, format_args!(" meta {key}")),
-            Source::Payload { base: payload::NETWORK, offset, length } => {
-                push(text, format_args!(" network header {offset}/{length}"));
-            }
-            Source::Payload { base: payload::TRANSPORT, offset, length } => {
-                push(text, format_args!(" transport header {offset}/{length}"));
-            }
-            Source::Payload { base, offset, length } => {
-                push(text, format_args!(" payload {base} {offset}/{length}"));
-            }
+/// `transport header 13/1 & 02`: offset and length, and the mask if there is one.
+fn push_loaded(text: &mut String, loaded: Option<Loaded<'_>>) {
+    let Some(Loaded { from, mask }) = loaded else { return };
+    match from {
+        Source::Meta(meta::MARK) => text.push_str(" mark"),
+        Source::Meta(meta::IIFNAME) => text.push_str(" iifname"),
+        Source::Meta(meta::OIFNAME) => text.push_str(" oifname"),
+        Source::Meta(meta::L4PROTO) => text.push_str(" l4proto"),
+        Source::Meta(key) => push(text, format_args!(" meta {key}")),
+        Source::Payload { base: payload::NETWORK, offset, length } => {
+            push(text, format_args!(" network header {offset}/{length}"));
         }
-        if let Some(mask) = mask {
-            push(text, format_args!(" & {}", Hex(mask)));
+        Source::Payload { base: payload::TRANSPORT, offset, length } => {
+            push(text, format_args!(" transport header {offset}/{length}"));
         }
+        Source::Payload { base, offset, length } => push(text, format_args!(" payload {base} {offset}/{length}")),
     }
+    if let Some(mask) = mask {
+        push(text, format_args!(" & {}", Hex(mask)));
+    }
+}
+
+/// What is done with what was loaded, or something else.
+fn push_native(text: &mut String, expression: Option<Expression<'_>>) {
     match expression {
         Some(Expression::Mask(mask)) => push(text, format_args!(" & {}", Hex(mask))),
-        Some(Expression::Compare { invert, first, last }) => {
-            push(text, format_args!(" {} {}", if invert { "!=" } else { "==" }, Hex(first)));
-            if let Some(last) = last {
-                push(text, format_args!("-{}", Hex(last)));
-            }
+        Some(Expression::Compare { op, value }) => {
+            let op = match op {
+                compare::EQUAL => "==",
+                compare::NOT_EQUAL => "!=",
+                compare::LESS => "<",
+                compare::LESS_OR_EQUAL => "<=",
+                compare::GREATER => ">",
+                compare::GREATER_OR_EQUAL => ">=",
+                _ => "?",
+            };
+            push(text, format_args!(" {op} {}", Hex(value)));
         }
+        Some(Expression::Range { invert, first, last }) => {
+            push(text, format_args!(" {} {}-{}", if invert { "!=" } else { "==" }, Hex(first), Hex(last)));
+        }
+        Some(Expression::Other { name, data }) => push(text, format_args!(" {name} {}", Hex(data))),
+        Some(Expression::Malformed(bytes)) => push(text, format_args!(" malformed {}", Hex(bytes))),
+        // The others are never foreign, or not native.
         _ => {}
     }
-    text.push(']');
 }
 
 /// Writing to a `String` cannot fail; `fmt` has no other way to say so.

@@ -21,11 +21,12 @@
 //! | the structures of extensions, both ways | `extension` |
 //! | a rule as expressions | `write` |
 //! | one expression from its attributes | `read` |
-//! | expressions as parts of a rule | `parts` |
+//! | expressions as parts of a rule | `parts`, `native` |
 //! | parts as text, where some are foreign | `describe` |
 
 mod describe;
 mod extension;
+mod native;
 mod parts;
 mod read;
 #[cfg(test)]

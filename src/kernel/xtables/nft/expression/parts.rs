@@ -3,14 +3,10 @@
 //! A native match is two or three expressions: one loads the register, one may mask it, one compares. Whatever does
 //! not fit together in this way is handed on as foreign, so nothing is skipped.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use ipnet::IpNet;
-
 use super::extension::{read_match, read_target};
-use super::is_regular;
+use super::native;
 use super::read::{Expression, Source, read};
-use super::wire::{self, Addresses, meta, payload, verdict};
+use super::wire::{Addresses, compare, meta, payload, verdict};
 use crate::kernel::netlink::Attributes;
 use crate::kernel::xtables::{ChainName, InterfaceMatch, Match, NetMatch, PortRange, Target};
 use crate::net::{Family, Protocol};
@@ -49,14 +45,6 @@ impl Loaded<'_> {
     }
 }
 
-/// A native match to be understood: what is compared, and with what.
-struct Comparison<'a> {
-    mask: Option<&'a [u8]>,
-    invert: bool,
-    first: &'a [u8],
-    last: Option<&'a [u8]>,
-}
-
 /// Reads the parts of a list of expressions.
 pub struct Parts<'a> {
     family: Family,
@@ -78,13 +66,12 @@ impl<'a> Parts<'a> {
                     loaded.mask = Some(mask);
                     return None;
                 }
-                _ => None,
+                _ => return Some(Part::Foreign(self.loaded.take(), Some(expression))),
             },
-            Expression::Compare { invert, first, last } => {
-                let Some(loaded) = self.loaded.take() else { return Some(Part::Foreign(None, Some(expression))) };
-                let comparison = Comparison { mask: loaded.mask, invert, first, last };
-                let part = compared(self.family, loaded.from, &comparison);
-                return Some(part.unwrap_or(Part::Foreign(Some(loaded), Some(expression))));
+            Expression::Compare { .. } | Expression::Range { .. } => {
+                let loaded = self.loaded.take();
+                let part = loaded.and_then(|loaded| compared(self.family, loaded, expression));
+                return Some(part.unwrap_or(Part::Foreign(loaded, Some(expression))));
             }
             Expression::Match(found) => {
                 read_match(self.family, found.name, found.revision, found.info).map(Part::Match)
@@ -94,7 +81,10 @@ impl<'a> Parts<'a> {
             }
             Expression::Counter => Some(Part::Counter),
             Expression::Verdict { code, chain } => read_verdict(code, chain).map(Part::Target),
-            Expression::Other { .. } | Expression::Malformed(_) => None,
+            // It may change what was loaded.
+            Expression::Other { .. } | Expression::Malformed(_) => {
+                return Some(Part::Foreign(self.loaded.take(), Some(expression)));
+            }
         };
         Some(part.unwrap_or(Part::Foreign(None, Some(expression))))
     }
@@ -123,121 +113,31 @@ fn unused(loaded: Option<Loaded<'_>>) -> Option<Part<'_>> {
 }
 
 /// The part that a comparison is, if it is one of ours.
-fn compared<'a>(family: Family, from: Source, what: &Comparison<'_>) -> Option<Part<'a>> {
+fn compared<'a>(family: Family, loaded: Loaded<'_>, with: Expression<'_>) -> Option<Part<'a>> {
     let at = Addresses::of(family);
-    match from {
-        Source::Meta(meta::IIFNAME) => interface(what).map(Part::InInterface),
-        Source::Meta(meta::OIFNAME) => interface(what).map(Part::OutInterface),
-        Source::Meta(meta::L4PROTO) => protocol(what),
-        Source::Meta(meta::MARK) => mark(what),
-        Source::Payload { base: payload::NETWORK, offset, length } if offset == at.source => {
-            net(family, length, what).map(Part::Source)
-        }
-        Source::Payload { base: payload::NETWORK, offset, length } if offset == at.destination => {
-            net(family, length, what).map(Part::Destination)
-        }
-        Source::Payload { base: payload::NETWORK, offset: payload::IPV4_PROTOCOL, length: 1 }
-            if family == Family::V4 =>
+    if let Source::Payload { base: payload::TRANSPORT, offset, length } = loaded.from {
+        return loaded.mask.is_none().then(|| native::ports(offset, length, with)).flatten();
+    }
+    let (invert, value) = match with {
+        Expression::Compare { op: compare::EQUAL, value } => (false, value),
+        Expression::Compare { op: compare::NOT_EQUAL, value } => (true, value),
+        _ => return None,
+    };
+    match (loaded.from, loaded.mask) {
+        (Source::Meta(meta::IIFNAME), None) => native::interface(invert, value).map(Part::InInterface),
+        (Source::Meta(meta::OIFNAME), None) => native::interface(invert, value).map(Part::OutInterface),
+        (Source::Meta(meta::L4PROTO), None) if !invert => native::protocol(value).map(Part::Protocol),
+        (Source::Payload { base: payload::NETWORK, offset: payload::IPV4_PROTOCOL, length: 1 }, None)
+            if family == Family::V4 && !invert =>
         {
-            protocol(what)
+            native::protocol(value).map(Part::Protocol)
         }
-        Source::Payload { base: payload::TRANSPORT, offset, length } => ports(offset, length, what),
-        Source::Meta(_) | Source::Payload { .. } => None,
-    }
-}
-
-impl Comparison<'_> {
-    /// The value, if it is one and nothing is masked.
-    fn plain(&self) -> Option<&[u8]> {
-        (self.mask.is_none() && self.last.is_none()).then_some(self.first)
-    }
-}
-
-/// With its NUL it is a whole name, without it the beginning of one.
-fn interface(what: &Comparison<'_>) -> Option<InterfaceMatch> {
-    let value = what.plain()?;
-    let name = value.split(|byte| *byte == 0).next()?;
-    let (is_whole, padding) = (name.len() < value.len(), value.get(name.len()..)?);
-    let name = std::str::from_utf8(name).ok()?;
-    // A `+` at the end of a whole name, or in one that is empty, could not be told from a prefix.
-    if padding.iter().any(|byte| *byte != 0) || name.is_empty() || (is_whole && name.ends_with('+')) {
-        return None;
-    }
-    if is_whole && name == wire::NO_INTERFACE {
-        return (!what.invert).then(|| InterfaceMatch { invert: true, name: "+".into() });
-    }
-    let name = if is_whole { name.into() } else { format!("{name}+").into() };
-    Some(InterfaceMatch { invert: what.invert, name })
-}
-
-fn protocol<'a>(what: &Comparison<'_>) -> Option<Part<'a>> {
-    match what.plain()? {
-        [number] if !what.invert => Protocol::from_number(*number).map(Part::Protocol),
-        _ => None,
-    }
-}
-
-/// 1.8.8 and newer: `-m mark`, in the machine's byte order.
-fn mark<'a>(what: &Comparison<'_>) -> Option<Part<'a>> {
-    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);
-    let value = number(what.first).filter(|_| what.last.is_none())?;
-    let mask = match what.mask {
-        Some(mask) => number(mask)?,
-        None => u32::MAX,
-    };
-    Some(Part::Match(Match::Mark { invert: what.invert, value, mask }))
-}
-
-/// An address of which `length` bytes are compared, or those bits of them that the mask has.
-fn net(family: Family, length: u32, what: &Comparison<'_>) -> Option<NetMatch> {
-    let whole = Addresses::of(family).length;
-    let loaded = usize::try_from(length).ok().filter(|length| (1..=whole).contains(length))?;
-    if what.last.is_some() || what.first.len() != loaded || what.mask.is_some_and(|mask| mask.len() != loaded) {
-        return None;
-    }
-    let prefix = what.mask.map_or(Some(length * 8), prefix_length).filter(|prefix| *prefix > 0)?;
-    let mut bytes = [0; 16];
-    bytes.get_mut(..loaded)?.copy_from_slice(what.first);
-    let ip = match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::from(*bytes.first_chunk::<4>()?)),
-        Family::V6 => IpAddr::V6(Ipv6Addr::from(bytes)),
-    };
-    let net = IpNet::new(ip, u8::try_from(prefix).ok()?).ok()?;
-    // With a bit outside of its mask it would match nothing.
-    (net.network() == ip).then_some(NetMatch { invert: what.invert, net })
-}
-
-/// Number of ones in a mask that has no zero before a one.
-fn prefix_length(mask: &[u8]) -> Option<u32> {
-    let bits = mask.iter().fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
-    let all = u32::try_from(mask.len()).ok().filter(|length| (1..=16).contains(length))? * 8;
-    let ones = bits.count_ones();
-    (bits.trailing_zeros().min(all) == all - ones).then_some(ones)
-}
-
-fn ports<'a>(offset: u32, length: u32, what: &Comparison<'_>) -> Option<Part<'a>> {
-    if what.mask.is_some() {
-        return None;
-    }
-    let range = |first: &[u8], last: &[u8]| {
-        let port = |bytes: &[u8]| bytes.try_into().ok().map(u16::from_be_bytes);
-        let range = PortRange { invert: what.invert, first: port(first)?, last: port(last)? };
-        is_regular(&range).then_some(range)
-    };
-    match (offset, length) {
-        (payload::SOURCE_PORT, 2) => {
-            Some(Part::Ports { source: Some(range(what.first, what.last.unwrap_or(what.first))?), destination: None })
+        (Source::Meta(meta::MARK), mask) => native::mark(invert, value, mask).map(Part::Match),
+        (Source::Payload { base: payload::NETWORK, offset, length }, mask) if offset == at.source => {
+            native::net(family, invert, length, value, mask).map(Part::Source)
         }
-        (payload::DESTINATION_PORT, 2) => {
-            Some(Part::Ports { source: None, destination: Some(range(what.first, what.last.unwrap_or(what.first))?) })
-        }
-        // Both at once; "not both" would be something else than "neither".
-        (payload::SOURCE_PORT, 4) if !what.invert && what.last.is_none() => {
-            let (source, destination) = what.first.split_at_checked(2)?;
-            Some(Part::Ports {
-                source: Some(range(source, source)?),
-                destination: Some(range(destination, destination)?),
-            })
+        (Source::Payload { base: payload::NETWORK, offset, length }, mask) if offset == at.destination => {
+            native::net(family, invert, length, value, mask).map(Part::Destination)
         }
         _ => None,
     }

@@ -14,11 +14,16 @@ pub enum Expression<'a> {
     Load(Source),
     /// Keeps the bits of a mask.
     Mask(&'a [u8]),
-    /// Goes on only if what is in the register is, or is not, a value or in a range.
+    /// Goes on only if what is in the register compares so with a value. The operation is one of `wire::compare`.
     Compare {
+        op: u32,
+        value: &'a [u8],
+    },
+    /// Goes on only if what is in the register is, or is not, in a range. Both ends are part of it.
+    Range {
         invert: bool,
         first: &'a [u8],
-        last: Option<&'a [u8]>,
+        last: &'a [u8],
     },
     Match(Extension<'a>),
     Target(Extension<'a>),
@@ -102,6 +107,7 @@ fn read_bitwise(attributes: Attributes<'_>) -> Option<Expression<'_>> {
     let (mask, xor) = (value(mask)?, value(xor)?);
     let is_mask = op.is_none_or(|op| op.u32_be() == Some(bitwise::MASK_XOR))
         && length?.u32_be() == u32::try_from(mask.len()).ok()
+        && xor.len() == mask.len()
         && xor.iter().all(|byte| *byte == 0);
     is_mask.then_some(Expression::Mask(mask))
 }
@@ -109,13 +115,18 @@ fn read_bitwise(attributes: Attributes<'_>) -> Option<Expression<'_>> {
 fn read_cmp(attributes: Attributes<'_>) -> Option<Expression<'_>> {
     let [register, op, data] = fields(attributes);
     is_register(register)?;
-    Some(Expression::Compare { invert: is_inverted(op)?, first: value(data)?, last: None })
+    Some(Expression::Compare { op: op?.u32_be()?, value: value(data)? })
 }
 
 fn read_range(attributes: Attributes<'_>) -> Option<Expression<'_>> {
     let [register, op, first, last] = fields(attributes);
     is_register(register)?;
-    Some(Expression::Compare { invert: is_inverted(op)?, first: value(first)?, last: Some(value(last)?) })
+    let invert = match op?.u32_be()? {
+        compare::EQUAL => false,
+        compare::NOT_EQUAL => true,
+        _ => return None,
+    };
+    Some(Expression::Range { invert, first: value(first)?, last: value(last)? })
 }
 
 fn read_extension(attributes: Attributes<'_>) -> Option<Extension<'_>> {
@@ -147,14 +158,6 @@ fn fields<const N: usize>(attributes: Attributes<'_>) -> [Option<Attribute<'_>>;
 
 fn is_register(register: Option<Attribute<'_>>) -> Option<()> {
     (register?.u32_be()? == wire::REGISTER).then_some(())
-}
-
-fn is_inverted(op: Option<Attribute<'_>>) -> Option<bool> {
-    match op?.u32_be()? {
-        compare::EQUAL => Some(false),
-        compare::NOT_EQUAL => Some(true),
-        _ => None,
-    }
 }
 
 fn value(content: Option<Attribute<'_>>) -> Option<&[u8]> {

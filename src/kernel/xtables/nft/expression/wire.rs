@@ -81,6 +81,11 @@ pub mod compare {
 
     pub const EQUAL: u32 = 0;
     pub const NOT_EQUAL: u32 = 1;
+    /// `cmp` only, most significant byte first.
+    pub const LESS: u32 = 2;
+    pub const LESS_OR_EQUAL: u32 = 3;
+    pub const GREATER: u32 = 4;
+    pub const GREATER_OR_EQUAL: u32 = 5;
 }
 
 /// `NFTA_DATA_*`

@@ -83,13 +83,13 @@ fn put_net(list: &mut Body<'_>, offset: u32, net: Option<&NetMatch>) {
     put_compare(list, *invert, |value| _ = value.put_ip(data::VALUE, net.network()));
 }
 
-fn put_meta(list: &mut Body<'_>, key: u32) {
+pub(super) fn put_meta(list: &mut Body<'_>, key: u32) {
     put_expression(list, meta::NAME, |inner| {
         inner.put_u32_be(meta::KEY, key).put_u32_be(meta::DREG, wire::REGISTER);
     });
 }
 
-fn put_payload(list: &mut Body<'_>, base: u32, offset: u32, length: u32) {
+pub(super) fn put_payload(list: &mut Body<'_>, base: u32, offset: u32, length: u32) {
     put_expression(list, payload::NAME, |inner| {
         inner
             .put_u32_be(payload::DREG, wire::REGISTER)
@@ -99,7 +99,7 @@ fn put_payload(list: &mut Body<'_>, base: u32, offset: u32, length: u32) {
     });
 }
 
-fn put_bitwise(list: &mut Body<'_>, length: u32, mask: IpAddr) {
+pub(super) fn put_bitwise(list: &mut Body<'_>, length: u32, mask: IpAddr) {
     const ZEROS: [u8; 16] = [0; 16];
     let zeros = ZEROS.get(..length as usize).unwrap_or(&ZEROS);
     put_expression(list, bitwise::NAME, |inner| {
@@ -113,7 +113,7 @@ fn put_bitwise(list: &mut Body<'_>, length: u32, mask: IpAddr) {
 }
 
 /// Compares what was loaded with the value that `fill` writes.
-fn put_compare(list: &mut Body<'_>, invert: bool, fill: impl FnOnce(&mut Body<'_>)) {
+pub(super) fn put_compare(list: &mut Body<'_>, invert: bool, fill: impl FnOnce(&mut Body<'_>)) {
     let op = if invert { compare::NOT_EQUAL } else { compare::EQUAL };
     put_expression(list, compare::CMP, |inner| {
         inner.put_u32_be(compare::SREG, wire::REGISTER).put_u32_be(compare::OP, op).nest(compare::DATA, fill);
@@ -129,7 +129,7 @@ fn put_extension(list: &mut Body<'_>, kind: &str, extension: &Extension) {
     });
 }
 
-fn put_counter(list: &mut Body<'_>) {
+pub(super) fn put_counter(list: &mut Body<'_>) {
     put_expression(list, counter::NAME, |inner| {
         inner.put_u64_be(counter::BYTES, 0).put_u64_be(counter::PACKETS, 0);
     });
@@ -150,7 +150,7 @@ fn put_target(list: &mut Body<'_>, family: Family, target: &Target) {
     }
 }
 
-fn put_verdict(list: &mut Body<'_>, code: i32, chain: Option<&ChainName>) {
+pub(super) fn put_verdict(list: &mut Body<'_>, code: i32, chain: Option<&ChainName>) {
     put_expression(list, immediate::NAME, |inner| {
         inner.put_u32_be(immediate::DREG, wire::REGISTER_VERDICT).nest(immediate::DATA, |value| {
             value.nest(data::VERDICT, |inner| {
@@ -163,7 +163,7 @@ fn put_verdict(list: &mut Body<'_>, code: i32, chain: Option<&ChainName>) {
     });
 }
 
-fn put_expression(list: &mut Body<'_>, name: &str, fill: impl FnOnce(&mut Body<'_>)) {
+pub(super) fn put_expression(list: &mut Body<'_>, name: &str, fill: impl FnOnce(&mut Body<'_>)) {
     list.nest(expression::ELEMENT, |element| {
         element.put_text(expression::NAME, name).nest(expression::DATA, fill);
     });
