@@ -99,7 +99,7 @@ fn a_storm_is_told_in_steps() {
             }
         }
         println!("{commits} commits were told in {told} times");
-        assert!(told <= 40 && commits > 100, "{told} of {commits}");
+        assert!(told <= end.duration_since(start).as_millis() / 20 + 2, "{told} of {commits}");
     });
 }
 

@@ -3,7 +3,7 @@
 //! | what | how | found within |
 //! |---|---|---|
 //! | rules in nf_tables | [`nft`]: the kernel tells which chains each commit touched, and who made it | a millisecond |
-//! | rules in legacy tables | [`legacy`]: the tables' sizes, 20 times a second | 50 ms |
+//! | rules in legacy tables | [`legacy`]: the tables' sizes, every 75 ms | 75 ms |
 //! | addresses and links | the kernel tells | 50 ms, in which bursts are gathered |
 //!
 //! What is noticed is a [`Suspicion`]: which chains to compare. It is no proof of a difference, and none that all others
