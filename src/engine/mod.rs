@@ -71,23 +71,31 @@
 
 mod backend;
 mod bisect;
+mod describe;
 mod doubt;
 mod event;
+mod first;
+mod fragments;
 mod iptables;
 mod kept;
 mod ledger;
 mod machine;
 mod notice;
 mod outcome;
+mod owed;
 mod pacing;
+mod partial;
 mod quarantine;
 mod run;
 mod status;
+mod told;
 mod upkeep;
+mod whole;
 mod worker;
 
 pub use backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode};
 pub use event::{Action, ApplyFailure, Event, Resolved};
+pub use fragments::Fragments;
 pub use iptables::{IptablesBackend, SharedSettings};
 pub use machine::Engine;
 pub use notice::{Notice, Severity};

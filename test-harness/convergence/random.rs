@@ -232,7 +232,7 @@ impl History {
         drop(kernel);
         self.promise.disturbed();
         if self.random.chance(40) {
-            self.proxy.step(Event::DriftSuspected, &mut self.promise);
+            self.proxy.step(drift(), &mut self.promise);
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, getsockname, getsockopt, recv, send,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, getsockname, getsockopt, recv,
+    send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -136,11 +136,7 @@ impl Socket {
     /// kernel said. It has said everything when the send returns.
     ///
     /// Errors: those of the conversation. [`NetlinkError::Overrun`]: some answers are lost, so something was refused.
-    pub fn submit(
-        &mut self,
-        batch: &mut Batch,
-        mut answer: impl FnMut(usize, Answer<'_>),
-    ) -> Result<(), NetlinkError> {
+    pub fn submit(&mut self, batch: &mut Batch, mut answer: impl FnMut(usize, Answer<'_>)) -> Result<(), NetlinkError> {
         let asked = batch.asked();
         let first = self.send(batch)?;
         loop {
