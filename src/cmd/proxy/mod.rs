@@ -3,6 +3,7 @@
 mod facts;
 mod flows;
 mod node;
+pub mod watching;
 
 use std::path::Path;
 use std::sync::Arc;

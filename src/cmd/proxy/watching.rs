@@ -13,7 +13,7 @@ use crate::net::Family;
 /// writes.
 ///
 /// Without it a node works as well, and later: everything is compared and read periodically.
-pub(super) fn start(
+pub fn start(
     variant: Variant,
     families: Vec<Family>,
     own: OwnWrites,
@@ -22,7 +22,7 @@ pub(super) fn start(
 ) -> Option<Watch> {
     let on_drift = Box::new(move |suspicion: Suspicion| {
         tracing::debug!(?suspicion, "somebody else wrote rules");
-        engine.drift_suspected();
+        engine.drift_seen(suspicion);
     });
     let on_addresses = Box::new(move || settings.look_at_host());
     Watch::spawn(WatchConfig { variant, families, own, on_drift, on_addresses })

@@ -78,6 +78,7 @@ impl OwnWrites {
             eyes.close();
         }
         state.eyes = Some(eyes);
+        state.unseen = None;
     }
 
     pub(super) fn detach(&self) {
@@ -224,7 +225,9 @@ mod tests {
         assert!(!closed.load(Ordering::Relaxed));
         own.detach();
         drop(own.begin(Write::Large));
-        assert!(!closed.load(Ordering::Relaxed) && own.take_unseen().is_some(), "what was before stays");
+        assert!(!closed.load(Ordering::Relaxed));
+        own.attach(Box::new(Lid(closed)));
+        assert_eq!(own.take_unseen(), None, "who comes later begins with what is there");
     }
 
     #[test]
