@@ -148,3 +148,38 @@ fn is_done(change: &ChainChange) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::value;
+    use crate::model::ServicePortKey;
+    use crate::net::{ObjectName, Protocol, ServicePortName};
+
+    fn port(family: Family, namespace: &str, name: &str, port_name: &str, number: u16) -> ServicePort {
+        let name = ServicePortName::new(ObjectName::new(namespace, name), port_name, Protocol::Udp);
+        ServicePort { key: ServicePortKey { family, name }, port: number, ..(*value(0, 1)).clone() }
+    }
+
+    #[test]
+    fn dns_and_the_api_server_come_first() {
+        let table = [
+            ("default", "kubernetes", "https", 443, true),
+            ("default", "kubernetes", "other", 1, true),
+            ("kube-system", "kube-dns", "dns", 53, true),
+            ("kube-system", "kube-dns", "dns-tcp", 53, true),
+            ("kube-system", "coredns", "udp-53", 53, true),
+            ("kube-system", "node-local", "dns", 5353, true),
+            ("kube-system", "kube-dns", "metrics", 9153, false),
+            ("kube-system", "metrics-server", "https", 443, false),
+            ("default", "dns", "dns", 53, false),
+            ("other", "kubernetes", "https", 443, false),
+        ];
+        for family in Family::ALL {
+            for (namespace, name, port_name, number, first) in table {
+                let found = comes_first(&port(family, namespace, name, port_name, number));
+                assert_eq!(found, first, "{namespace}/{name}:{port_name} {number}");
+            }
+        }
+    }
+}

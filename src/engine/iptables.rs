@@ -1,7 +1,7 @@
 //! The backend of iptables mode: the iptables plan over an xtables kernel.
 
-use std::collections::btree_map::Entry;
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::backend::{Backend, Repair, RepairError, RepairMode};

@@ -62,13 +62,7 @@ pub(super) struct Rest {
 
 impl Rest {
     pub(super) fn new(pacing: &Pacing) -> Self {
-        Rest {
-            factor: pacing.rest,
-            longest: pacing.max_rest,
-            cost: Duration::ZERO,
-            spent: None,
-            until: Moment::ZERO,
-        }
+        Rest { factor: pacing.rest, longest: pacing.max_rest, cost: Duration::ZERO, spent: None, until: Moment::ZERO }
     }
 
     /// A kernel action of the run in progress took so long.

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::kernel::xtables::ownership::SHARED_FIREWALL;
-use crate::kernel::xtables::{
-    Changes, ChainKey, ChainName, ObserveError, ObservedChain, ObservedRule, Rule, Table, Xtables,
-};
-use crate::model::{ServicePort, Settings};
+use crate::kernel::xtables::{ChainKey, ChainName, Changes, ObserveError, Table, Xtables};
+use crate::model::ServicePort;
 use crate::net::Family;
-use crate::plan::iptables::{Comparison, Desired, Planner};
+use crate::plan::iptables::{Desired, Planner};
 
 /// Reads these chains, and compares them with what they should hold.
 ///
@@ -23,7 +21,7 @@ pub(super) fn compare_chains(
     let families = planner.families();
     let tables = by_table(names, &families);
     let names = tables.iter().flat_map(|((family, table), names)| keys(*family, *table, names)).collect();
-    let mut comparison = comparison(planner.settings(), &families, planner, model, &names);
+    let mut comparison = Desired::plan_named(planner.settings(), &families, planner, model, &names).compare();
     for ((family, table), names) in &tables {
         xtables.observe_chains(*family, *table, names, &mut |chain| comparison.observed(*family, *table, chain))?;
     }
@@ -46,31 +44,4 @@ fn by_table(names: &BTreeSet<ChainKey>, families: &[Family]) -> BTreeMap<(Family
 
 fn keys(family: Family, table: Table, names: &BTreeSet<ChainName>) -> impl Iterator<Item = ChainKey> + '_ {
     names.iter().map(move |name| ChainKey { family, table, name: name.clone() })
-}
-
-/// A comparison with these chains alone.
-fn comparison(
-    settings: &Arc<Settings>,
-    families: &[Family],
-    _planner: &Planner,
-    model: &[Arc<ServicePort>],
-    names: &BTreeSet<ChainKey>,
-) -> Comparison {
-    // What is not asked for is shown as it should be: it is no difference.
-    let (desired, _) = Desired::plan(settings, families, model);
-    let others = |key: &ChainKey| !names.contains(key);
-    let mut right: BTreeMap<ChainKey, (bool, Vec<Rule>)> = BTreeMap::new();
-    for (key, rules) in desired.chains().iter().filter(|(key, _)| others(key)) {
-        right.insert(key.clone(), (false, rules.clone()));
-    }
-    for wanted in desired.builtin().iter().filter(|wanted| others(&wanted.chain)) {
-        let builtin = wanted.chain.name.as_str() != SHARED_FIREWALL;
-        right.entry(wanted.chain.clone()).or_insert((builtin, Vec::new())).1.push(wanted.rule.clone());
-    }
-    let mut comparison = desired.compare();
-    for (key, (builtin, rules)) in right {
-        let rules = rules.into_iter().map(ObservedRule::from).collect();
-        comparison.observed(key.family, key.table, ObservedChain { name: key.name, builtin, rules });
-    }
-    comparison
 }

@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use weir::engine::Event;
 use weir::kernel::xtables::variant::Variant;
 use weir::kernel::xtables::{BuiltinChange, Changes, ObservedRule, Rule, Table, Target, Xtables};
 use weir::model::oracle::{Host, Packet, Verdict, judge};
@@ -17,7 +16,7 @@ use weir::sim::{Faults, SimKernel};
 
 use crate::cluster::{Cluster, Random};
 use crate::kernel::{self, Shared, lock};
-use crate::proxy::{Proxy, shared};
+use crate::proxy::{Proxy, drift, shared};
 
 const FAMILY: Family = Family::V4;
 
@@ -26,7 +25,7 @@ fn settings() -> Arc<Settings> {
 }
 
 /// A proxy that has written its rules for some services, and the kernel under it.
-fn served(variant: Variant) -> (Shared, Proxy, Cluster) {
+pub fn served(variant: Variant) -> (Shared, Proxy, Cluster) {
     let kernel: Shared = Arc::new(Mutex::new(SimKernel::new(variant)));
     let mut random = Random::new(7);
     let mut cluster = Cluster::empty(&mut random);

@@ -71,9 +71,18 @@ impl Weir {
         }
     }
 
-    /// As someone does who suspects that the rules were changed.
-    pub fn look_at_once(&self) {
-        self.handle.drift_suspected();
+    /// How many objects somebody else has changed, as found so far.
+    pub fn drift_found(&self) -> u64 {
+        self.handle.status().counters.drift.values().sum()
+    }
+
+    /// Waits until more are found, and returns how many more; none if that takes too long.
+    pub fn wait_for_drift(&self, before: u64, patience: Duration) -> u64 {
+        let begin = Instant::now();
+        while self.drift_found() == before && begin.elapsed() < patience {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.drift_found() - before
     }
 
     /// How long the last change of rules took in the kernel and its tools.

@@ -2,8 +2,8 @@
 
 mod applying;
 mod comparing;
-mod fake;
 mod drift;
+mod fake;
 mod looping;
 mod resting;
 mod rows;
@@ -122,9 +122,7 @@ fn moves(actions: &[Action]) -> Option<&[Move]> {
 
 /// The model of the compare among actions.
 fn model(actions: &[Action]) -> Option<&[Arc<ServicePort>]> {
-    actions
-        .iter()
-        .find_map(|action| if let Action::Repair { model, .. } = action { Some(&**model) } else { None })
+    actions.iter().find_map(|action| if let Action::Repair { model, .. } = action { Some(&**model) } else { None })
 }
 
 fn wake_at(actions: &[Action]) -> Option<Moment> {

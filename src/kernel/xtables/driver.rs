@@ -7,6 +7,7 @@ use super::nft::NftDriver;
 use super::restore::RestoreDriver;
 use super::variant::{FamilyUnavailable, Reason, Variant};
 use super::{ApplyError, ChainName, Changes, ObserveError, ObservedChain, Table, Xtables};
+use crate::kernel::watch::OwnWrites;
 use crate::net::{Family, PerFamily};
 
 /// The way to the rules of a host. What it prints names it, for people: `nf_tables by netlink`,
@@ -40,6 +41,14 @@ impl From<RestoreDriver> for Driver {
 }
 
 impl Driver {
+    /// Tells its writes there from now on, so that they are not taken for somebody else's.
+    pub fn tell(&mut self, own: OwnWrites) {
+        match self {
+            Driver::Netlink(netlink) => netlink.driver.tell(own),
+            Driver::Restore(driver) => driver.tell(own),
+        }
+    }
+
     /// Which kind of tables.
     pub fn variant(&self) -> Variant {
         match self {

@@ -7,6 +7,7 @@ use super::read;
 use super::transaction::of_conversation;
 use super::write::{Limits, Writer};
 use crate::kernel::netlink::{NetlinkError, Protocol, Socket};
+use crate::kernel::watch::OwnWrites;
 use crate::kernel::xtables::order::{Cut, cut};
 use crate::kernel::xtables::{
     ApplyError, ApplyErrorKind, ChainName, Changes, ObserveError, ObservedChain, Table, Xtables,
@@ -41,6 +42,7 @@ pub struct NftDriver {
     families: Vec<Family>,
     open: Option<Open>,
     written: Written,
+    own: OwnWrites,
 }
 
 #[derive(Debug)]
@@ -52,12 +54,18 @@ struct Open {
 impl NftDriver {
     /// A driver for these families. It asks the kernel for nothing yet.
     pub fn new(families: Vec<Family>) -> Self {
-        NftDriver { families, open: None, written: Written::default() }
+        NftDriver { families, open: None, written: Written::default(), own: OwnWrites::new() }
     }
 
     /// The families that it serves.
     pub fn families(&self) -> &[Family] {
         &self.families
+    }
+
+    /// Tells its writes there from now on.
+    pub fn tell(&mut self, own: OwnWrites) {
+        self.own = own;
+        self.open = None;
     }
 
     /// What was written so far.
@@ -98,12 +106,13 @@ impl NftDriver {
         atomic: &mut bool,
         written: &mut Written,
     ) -> Result<(), ApplyError> {
+        let own = self.own.clone();
         let Open { socket, limits } = self.open().map_err(|error| of_conversation(&error))?;
         for _ in 0..ATTEMPTS {
             let how = if *atomic { Cut::Atomic } else { Cut::Apart };
             let scripts = cut(changes, how)?;
             let Some(script) = scripts.iter().find(|script| script.family == family) else { return Ok(()) };
-            match Writer::new(socket, family, *limits, *atomic, written).write(script) {
+            match Writer::new(socket, family, *limits, *atomic, &own, written).write(script) {
                 Ok(()) => return Ok(()),
                 Err(Stop::Outdated) => {}
                 Err(Stop::TooLarge) => *atomic = false,

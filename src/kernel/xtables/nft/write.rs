@@ -10,6 +10,7 @@ use super::read;
 use super::transaction::{Outcome, Transaction};
 use super::wire::{self, Handle, Spot};
 use crate::kernel::netlink::{NetlinkError, Socket};
+use crate::kernel::watch::{OwnWrites, Write, Writing};
 use crate::kernel::xtables::order::{Content, Script, Section};
 use crate::kernel::xtables::{BuiltinChange, ChainKey, ChainName, Changes, ObservedRule, Rule, Table};
 use crate::net::Family;
@@ -58,6 +59,7 @@ pub(super) struct Writer<'a> {
     family: Family,
     limits: Limits,
     atomic: bool,
+    own: &'a OwnWrites,
     written: &'a mut Written,
     transaction: Transaction,
     generation: u32,
@@ -75,6 +77,7 @@ impl<'a> Writer<'a> {
         family: Family,
         limits: Limits,
         atomic: bool,
+        own: &'a OwnWrites,
         written: &'a mut Written,
     ) -> Self {
         Writer {
@@ -82,6 +85,7 @@ impl<'a> Writer<'a> {
             family,
             limits,
             atomic,
+            own,
             written,
             transaction: Transaction::new(),
             generation: 0,
@@ -94,6 +98,10 @@ impl<'a> Writer<'a> {
     /// Writes everything that differs from what the kernel holds.
     pub(super) fn write(mut self, script: &Script<'_>) -> Result<(), Stop> {
         self.generation = read::generation(self.socket)?;
+        // The socket may be another one since the last change.
+        self.own.port(self.socket.port()?);
+        // Several transactions: watching is suspended once for all of them.
+        let _all: Option<Writing> = (!self.atomic).then(|| self.own.begin(Write::Large));
         let chains: usize = script.sections.iter().map(|section| section.fill.len() + section.delete.len()).sum();
         if chains > FEW_CHAINS {
             self.list()?;
@@ -281,6 +289,7 @@ impl<'a> Writer<'a> {
         if self.transaction.is_empty() {
             return Ok(());
         }
+        let writing = self.own.begin(Write::of_messages(self.transaction.len()));
         for _ in 0..RESENDS {
             let began = Instant::now();
             match self.transaction.commit(self.socket, self.generation) {
@@ -291,6 +300,7 @@ impl<'a> Writer<'a> {
                     self.written.kernel += began.elapsed();
                     // As the kernel counts: 0 is left out.
                     self.generation = self.generation.checked_add(1).unwrap_or(1);
+                    writing.made(self.generation);
                     self.transaction.clear();
                     self.tables.clear();
                     return Ok(());
