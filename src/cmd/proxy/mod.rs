@@ -3,7 +3,6 @@
 mod facts;
 mod flows;
 mod node;
-pub mod watching;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -12,7 +12,6 @@
 //! A driver tells its own writes by [`OwnWrites`], so that they cost nothing and are not suspected.
 
 mod addresses;
-mod announced;
 mod legacy;
 mod nft;
 mod own;
@@ -32,7 +31,6 @@ use self::thread::{Rules, Thread};
 use super::xtables::Suspicion;
 use super::xtables::variant::Variant;
 use crate::net::Family;
-pub use announced::Announced;
 pub use own::{LARGE, OwnWrites, Write, Writing};
 
 /// Called with what somebody else seems to have changed.

@@ -147,7 +147,8 @@ impl Writing {
     /// names, so that its own is the next one.
     pub fn made(&self, generation: u32) {
         let mut state = self.own.state();
-        if self.write == Write::Large && state.eyes.is_some() {
+        // A small commit is unseen as well while a large write is going on around it.
+        if state.covered > 0 && state.eyes.is_some() {
             state.unseen.get_or_insert_default().generations.insert(generation);
         }
     }
@@ -212,6 +213,15 @@ mod tests {
         small.made(9);
         drop(small);
         assert_eq!(own.take_unseen(), None);
+    }
+
+    #[test]
+    fn a_small_commit_inside_a_large_write_is_unseen_as_well() {
+        let (own, _) = watched();
+        let all = own.begin(Write::Large);
+        own.begin(Write::Small).made(7);
+        drop(all);
+        assert_eq!(own.take_unseen(), Some(Unseen { generations: BTreeSet::from([7]), by_tool: false }));
     }
 
     #[test]
