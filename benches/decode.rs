@@ -35,10 +35,10 @@ fn allocated() -> u64 {
     tikv_jemalloc_ctl::thread::allocatedp::read().expect("a counter").get()
 }
 
-/// Bytes in use now.
-fn in_use() -> usize {
-    tikv_jemalloc_ctl::epoch::advance().expect("an epoch");
-    tikv_jemalloc_ctl::stats::allocated::read().expect("a figure")
+/// Bytes that this thread has allocated and not given back.
+fn in_use() -> u64 {
+    let given_back = tikv_jemalloc_ctl::thread::deallocatedp::read().expect("a counter").get();
+    allocated().saturating_sub(given_back)
 }
 
 fn event(event_type: &str, object: &Value) -> Vec<u8> {

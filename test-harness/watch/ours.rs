@@ -99,7 +99,7 @@ fn a_storm_is_told_in_steps() {
             }
         }
         println!("{commits} commits were told in {told} times");
-        assert!(told <= 40 && commits > 100, "{told} of {commits}");
+        assert!(told <= end.duration_since(start).as_millis() / 20 + 2, "{told} of {commits}");
     });
 }
 
@@ -204,9 +204,12 @@ fn lost_notifications_are_anything() {
         let watched = Watched::with(Variant::Nft, move |_| _ = wait.lock().unwrap().recv_timeout(PATIENCE));
         they.commit(&mut rule(SERVICES));
         std::thread::sleep(Duration::from_millis(50));
-        let mut transaction = nat();
-        (0..30_000).for_each(|number| _ = transaction.append("CNI-X", number));
-        they.commit(&mut transaction);
+        // In pieces that an ordinary user may send.
+        for _ in 0..150 {
+            let mut transaction = nat();
+            (0..200).for_each(|number| _ = transaction.append("CNI-X", number));
+            they.commit(&mut transaction);
+        }
         drop(go_on);
         assert_eq!(watched.next("the first").1.scope, chains(Family::V4, Table::Nat, &[SERVICES]));
         assert_eq!(watched.all("what was lost").scope, Scope::All);

@@ -3,7 +3,7 @@
 //! | what | how | found within |
 //! |---|---|---|
 //! | rules in nf_tables | [`nft`]: the kernel tells which chains each commit touched, and who made it | a millisecond |
-//! | rules in legacy tables | [`legacy`]: the tables' sizes, 20 times a second | 50 ms |
+//! | rules in legacy tables | [`legacy`]: the tables' sizes, every 75 ms | 75 ms |
 //! | addresses and links | the kernel tells | 50 ms, in which bursts are gathered |
 //!
 //! What is noticed is a [`Suspicion`]: which chains to compare. It is no proof of a difference, and none that all others
@@ -12,7 +12,6 @@
 //! A driver tells its own writes by [`OwnWrites`], so that they cost nothing and are not suspected.
 
 mod addresses;
-mod announced;
 mod legacy;
 mod nft;
 mod own;
@@ -32,7 +31,6 @@ use self::thread::{Rules, Thread};
 use super::xtables::Suspicion;
 use super::xtables::variant::Variant;
 use crate::net::Family;
-pub use announced::Announced;
 pub use own::{LARGE, OwnWrites, Write, Writing};
 
 /// Called with what somebody else seems to have changed.

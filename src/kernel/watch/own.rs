@@ -78,6 +78,7 @@ impl OwnWrites {
             eyes.close();
         }
         state.eyes = Some(eyes);
+        state.unseen = None;
     }
 
     pub(super) fn detach(&self) {
@@ -146,7 +147,8 @@ impl Writing {
     /// names, so that its own is the next one.
     pub fn made(&self, generation: u32) {
         let mut state = self.own.state();
-        if self.write == Write::Large && state.eyes.is_some() {
+        // A small commit is unseen as well while a large write is going on around it.
+        if state.covered > 0 && state.eyes.is_some() {
             state.unseen.get_or_insert_default().generations.insert(generation);
         }
     }
@@ -214,6 +216,15 @@ mod tests {
     }
 
     #[test]
+    fn a_small_commit_inside_a_large_write_is_unseen_as_well() {
+        let (own, _) = watched();
+        let all = own.begin(Write::Large);
+        own.begin(Write::Small).made(7);
+        drop(all);
+        assert_eq!(own.take_unseen(), Some(Unseen { generations: BTreeSet::from([7]), by_tool: false }));
+    }
+
+    #[test]
     fn eyes_that_come_late_are_closed_at_once() {
         let own = OwnWrites::new();
         let writing = own.begin(Write::Large);
@@ -224,7 +235,9 @@ mod tests {
         assert!(!closed.load(Ordering::Relaxed));
         own.detach();
         drop(own.begin(Write::Large));
-        assert!(!closed.load(Ordering::Relaxed) && own.take_unseen().is_some(), "what was before stays");
+        assert!(!closed.load(Ordering::Relaxed));
+        own.attach(Box::new(Lid(closed)));
+        assert_eq!(own.take_unseen(), None, "who comes later begins with what is there");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::signal::Sleep;
 use super::{OnAddresses, OnDrift};
 use crate::kernel::xtables::Suspicion;
 
-/// Legacy tables are looked at this often.
-const LEGACY_PERIOD: Duration = Duration::from_millis(50);
+/// Legacy tables are looked at this often: a change is told within 100 ms with some to spare.
+const LEGACY_PERIOD: Duration = Duration::from_millis(75);
 
 /// The generation id of nf_tables is looked at this often. The kernel tells at once, and tells if it could not tell, so
 /// this finds only what should not happen.

@@ -21,12 +21,15 @@ mod connect;
 mod decode;
 mod health;
 mod lines;
+mod negotiation;
 mod problems;
+mod protobuf;
 mod reflector;
 mod replay;
 mod resource;
 mod status;
 mod step;
+mod stream;
 mod transport;
 mod tuning;
 
@@ -40,6 +43,7 @@ use tokio::task::JoinSet;
 pub use connect::{ConnectError, connect};
 pub use replay::Replay;
 pub use status::{KindStatus, Status};
+pub use stream::Encoding;
 pub use tuning::Tuning;
 
 use super::{QUEUE, Updates};

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use super::decode::Decoder;
-use super::lines::Lines;
 use super::problems::ProblemLog;
-use super::resource::Resource;
 use super::status::Status;
 use super::step::{Input, Machine};
+use super::stream::{Encoding, Stream, TooLong};
 use super::tuning::Tuning;
 use crate::state::{Kind, Update};
 
@@ -15,26 +14,26 @@ use crate::state::{Kind, Update};
 pub struct Replay {
     machine: Machine,
     decoder: Decoder,
-    lines: Lines,
+    stream: Stream,
 }
 
 impl Replay {
     /// A body of a kind that is still to come.
-    pub fn new(kind: Kind) -> Replay {
+    pub fn new(kind: Kind, encoding: Encoding) -> Replay {
         let tuning = Tuning::default();
         Replay {
             machine: Machine::new(kind, tuning.page),
-            decoder: Decoder::new(Resource::new(kind, "node"), ProblemLog::new(Arc::new(Status::default()))),
-            lines: Lines::new(tuning.line_max),
+            decoder: Decoder::new(kind, ProblemLog::new(Arc::new(Status::default()))),
+            stream: Stream::new(encoding, tuning.line_max),
         }
     }
 
     /// The next bytes of the body, and the updates that they complete. An error ends the body, as it would end the watch.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Update>, String> {
-        self.lines.push(bytes);
+        self.stream.push(bytes);
         let mut updates = Vec::new();
-        while let Some(line) = self.lines.next().map_err(|_| "a line is too long".to_owned())? {
-            let event = self.decoder.event(&line).map_err(|failure| failure.to_string())?;
+        while let Some(event) = self.stream.next().map_err(|TooLong| "an event is too long".to_owned())? {
+            let event = self.decoder.event(self.stream.encoding(), &event).map_err(|failure| failure.to_string())?;
             updates.extend(self.machine.step(Input::Event(event)).update);
         }
         Ok(updates)
