@@ -40,7 +40,8 @@ pub fn one_rule(node: &Host, tables: Tables) -> io::Result<Duration> {
 /// One swap of the table by the tool, its own start included.
 fn legacy(node: &Host) -> io::Result<Vec<Duration>> {
     let restore = |input: &str| {
-        let (done, took) = timed(|| node.check("iptables-legacy-restore", &["--noflush", "--wait"], input));
+        let restored = || node.check("iptables-legacy-restore", &["--noflush", "--wait"], input).map_err(Box::new);
+        let (done, took) = timed(restored);
         done.map(|_| took).map_err(io::Error::other)
     };
     restore(&format!("*nat\n:{CHAIN} - [0:0]\nCOMMIT\n"))?;

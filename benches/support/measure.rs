@@ -9,11 +9,11 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (result, begin.elapsed())
 }
 
-/// Median and 99th percentile of samples.
+/// Median and 99th percentile of samples: of less than 100, that is the largest.
 pub fn median_p99(mut samples: Vec<Duration>) -> (Duration, Duration) {
     samples.sort();
-    let at = |q: f64| samples.get(((samples.len() - 1) as f64 * q) as usize).copied().unwrap_or_default();
-    (at(0.5), at(0.99))
+    let at = |q: f64| samples.get(((samples.len() as f64 * q).ceil() as usize).saturating_sub(1)).copied();
+    (at(0.5).unwrap_or_default(), at(0.99).unwrap_or_default())
 }
 
 /// Resident memory of this process in MiB.

@@ -78,7 +78,10 @@ impl Run<'_> {
         let child =
             self.proxy.start(bed.node(), &bed.server.url()).map_err(|error| format!("not available: {error}"))?;
         let child = Mutex::new(child);
-        let started = self.start(&bed, &child, begin)?;
+        let Some(started) = self.start(&bed, &child, begin)? else {
+            keep("start", vec![("not_serving_after_s", self.patience.as_secs_f64())]);
+            return Err(format!("not serving after {} s: {}", self.patience.as_secs(), proxies::last_words()));
+        };
         keep("start", started);
         let pid = child.lock().expect("a lock").id();
         if wants("rest") {
@@ -108,8 +111,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// From the start of the process to the first connections.
-    fn start(&self, bed: &Bed, child: &Mutex<HostChild>, begin: Instant) -> Result<Figures, Failure> {
+    /// From the start of the process to the first connections; nothing if they never came.
+    fn start(&self, bed: &Bed, child: &Mutex<HostChild>, begin: Instant) -> Result<Option<Figures>, Failure> {
         let step = (self.size.services / SAMPLE).max(1) as usize;
         let mut targets: Vec<SocketAddr> =
             vec![(cluster::DNS, 53).into(), (cluster::KUBERNETES, 443).into(), bed::service(self.size.services - 1)];
@@ -120,13 +123,12 @@ impl Run<'_> {
         if !alive() {
             return Err(format!("not available: {}", proxies::last_words()));
         }
-        let late = || format!("not serving after {} s: {}", self.patience.as_secs(), proxies::last_words());
-        let answered: Vec<Duration> = answered.into_iter().collect::<Option<_>>().ok_or_else(late)?;
+        let Some(answered) = answered.into_iter().collect::<Option<Vec<Duration>>>() else { return Ok(None) };
         let [dns, kubernetes, last, ..] = answered[..] else { unreachable!("there are three at least") };
         let all = answered.iter().max().copied().unwrap_or_default();
         let pid = child.lock().expect("a lock").id();
         let used = usage::cpu(pid);
-        Ok(vec![
+        Ok(Some(vec![
             ("start_dns_s", dns.as_secs_f64()),
             ("start_kubernetes_s", kubernetes.as_secs_f64()),
             ("start_last_s", last.as_secs_f64()),
@@ -134,7 +136,7 @@ impl Run<'_> {
             ("start_user_s", used.user),
             ("start_system_s", used.system),
             ("start_resident_mib", usage::resident(pid)),
-        ])
+        ]))
     }
 
     /// Changes one after the other, each a while after the last, on services all over the cluster.
