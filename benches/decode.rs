@@ -122,7 +122,9 @@ fn main() {
         }
     }
     println!("\nThe first list, as a stream:\n");
-    println!("| list | services x endpoints | MiB of body | CPU ms | ns an object | MiB allocated | peak MiB | MiB kept |");
+    println!(
+        "| list | services x endpoints | MiB of body | CPU ms | ns an object | MiB allocated | peak MiB | MiB kept |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for (services, endpoints) in [(1000, 10), (10_000, 10), (10_000, 1)] {
         for dress in [Dress::Bare, Dress::Full] {
