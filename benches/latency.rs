@@ -36,7 +36,7 @@ const PORT: u16 = 8080;
 const ROUNDS: usize = 10;
 
 fn model(endpoint: IpAddr) -> Vec<Arc<ServicePort>> {
-    let size = Size { services: SERVICES, endpoints: 1 };
+    let size = Size::new(SERVICES, 1);
     let mut state = State::default();
     state.apply(cluster::everything(size));
     for i in (0..SERVICES).step_by(STRIDE as usize) {

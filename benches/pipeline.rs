@@ -22,7 +22,7 @@ use weir::net::{Family, ObjectName};
 use weir::plan::Move;
 use weir::plan::iptables::{Desired, Planner};
 use weir::resolve::{NodeContext, Options, resolve};
-use weir::state::State;
+use weir::state::{State, Update};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -38,8 +38,7 @@ struct Pipeline {
 
 impl Pipeline {
     /// Facts of one change all the way to `Changes`; returns the time of the whole and of plan and delta alone.
-    fn change(&mut self, i: u32, size: Size, version: u32) -> (Duration, Duration) {
-        let update = cluster::change(i, size, version);
+    fn change(&mut self, update: Vec<Update>) -> (Duration, Duration) {
         let (planned, whole) = timed(|| {
             let touched = self.state.apply(update);
             let mut moves = Vec::new();
@@ -81,7 +80,7 @@ fn measure(size: Size) {
         model
     });
     let mut settings = Settings::default();
-    settings.detector.v4 = LocalDetector::Cidr("11.0.0.0/8".parse().expect("a network"));
+    settings.detector.v4 = LocalDetector::Cidr(cluster::POD_NETWORK.parse().expect("a network"));
     let settings = Arc::new(settings);
     let ports: Vec<_> = model.values().cloned().collect();
     let ((desired, planner), planned) = timed(|| Desired::plan(&settings, &[Family::V4], &ports));
@@ -90,8 +89,12 @@ fn measure(size: Size) {
     let at_plan = resident_mib();
     drop((desired, ports));
     let mut pipeline = Pipeline { state, model, planner, node };
-    let samples: Vec<_> =
-        (0..3000).map(|n| pipeline.change(n * 7 % size.services, size, 1 + n / size.services)).collect();
+    // The big service, where there is one, is what is measured.
+    let change = |n: u32| match size.big.div_ceil(100) {
+        0 => cluster::change(n * 7 % size.services, size, 1 + n / size.services),
+        slices => cluster::big_change(size, n % slices, 1 + n / slices % 7),
+    };
+    let samples: Vec<_> = (0..3000).map(|n| pipeline.change(change(n))).collect();
     let (whole, whole_p99) = median_p99(samples.iter().map(|(whole, _)| *whole).collect());
     let (delta, delta_p99) = median_p99(samples.iter().map(|(_, planned)| *planned).collect());
     println!(
@@ -114,7 +117,8 @@ fn main() {
         "| services x endpoints | chains | rules | apply ms | resolve ms | full plan ms | plan+delta us | p99 | change us | p99 | MiB with full plan | MiB after |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
-    for (services, endpoints) in [(1000, 10), (10_000, 10), (30_000, 10), (10_000, 50), (1, 5000)] {
-        measure(Size { services, endpoints });
+    for (services, endpoints) in [(1000, 1), (1000, 10), (10_000, 1), (10_000, 10), (30_000, 10), (10_000, 50)] {
+        measure(Size::new(services, endpoints));
     }
+    measure(Size { big: 5000, ..Size::new(1000, 10) });
 }

@@ -127,7 +127,7 @@ impl State {
             Fact::Service(service) => self.upsert_service(service, touched),
             Fact::EndpointSlice(slice) => self.upsert_slice(slice, touched),
             Fact::Node(node) => {
-                touched.node |= zone_of(Some(&node)) != self.zone();
+                touched.node |= self.node.is_none() || zone_of(Some(&node)) != self.zone();
                 self.node = Some(node);
             }
             Fact::ServiceCidr(cidr) => {

@@ -10,7 +10,9 @@ use super::stage::Stage;
 use super::steps::{self, Attempt};
 use super::table::{Row, milliseconds};
 use super::{Failure, failure};
+use crate::kernel::xtables::{ChainChange, ChainKey, ChainName, Changes, Table};
 use crate::lab::{Flow, Host, Probe};
+use crate::net::Family;
 use crate::sim::trace::Ruleset;
 
 /// How long a change may take to show.
@@ -74,9 +76,7 @@ pub fn flush<W: Write>(stage: &mut Stage<'_, W>, weir: &Weir) -> Result<(), Fail
     stage
         .table
         .title("Somebody runs iptables -t nat -F KUBE-SERVICES: connections fail until weir puts the chain back");
-    let restore = stage.binaries()?.restore.display().to_string();
-    let flush = "*nat\n-F KUBE-SERVICES\nCOMMIT\n";
-    stage.lab.node().check(&restore, &["--noflush"], flush).map_err(failure)?;
+    stage.meddle(&emptied())?;
     stage.read_rules()?;
     let (missing, back) = steps::flushed();
     let client = stage.host(back.from)?;
@@ -96,6 +96,13 @@ pub fn flush<W: Write>(stage: &mut Stage<'_, W>, weir: &Weir) -> Result<(), Fail
     });
     stage.read_rules()?;
     stage.attempt(&back)
+}
+
+/// The change that `iptables -t nat -F KUBE-SERVICES` makes.
+fn emptied() -> Changes {
+    let key = ChainKey { family: Family::V4, table: Table::Nat, name: ChainName::new("KUBE-SERVICES") };
+    let change = ChainChange { before: Some(Vec::new()), after: Some(Vec::new()) };
+    Changes { chains: [(key, change)].into(), builtin: Vec::new() }
 }
 
 /// weir ends.

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Failure, failure};
-use crate::cmd::options::{DetectLocalMode, ProxyMode, RuleOptions, VariantChoice};
+use crate::cmd::options::{DetectLocalMode, IptablesDriver, ProxyMode, RuleOptions, VariantChoice};
 use crate::cmd::proxy::{NodeConfig, RunningNode};
 use crate::engine::{Handle, Pacing, Status};
-use crate::kernel::xtables::restore::RestoreDriver;
+use crate::kernel::xtables::Driver;
 use crate::lab::Host;
 use crate::source::manifest;
 
@@ -39,7 +39,7 @@ impl Weir {
     ///
     /// # Errors
     /// It does not come up.
-    pub fn start(node: &Host, folder: PathBuf, driver: RestoreDriver) -> Result<Weir, Failure> {
+    pub fn start(node: &Host, folder: PathBuf, driver: Driver) -> Result<Weir, Failure> {
         let config = config()?;
         let (report, reported) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
@@ -104,6 +104,7 @@ fn config() -> Result<NodeConfig, Failure> {
     let rules = RuleOptions {
         proxy_mode: ProxyMode::Iptables,
         iptables_variant: VariantChoice::Auto,
+        iptables_driver: IptablesDriver::Auto,
         cluster_cidr: nets.map_err(failure)?,
         detect_local_mode: DetectLocalMode::ClusterCidr,
         pod_bridge_interface: None,
@@ -122,7 +123,7 @@ fn config() -> Result<NodeConfig, Failure> {
 fn serve(
     config: NodeConfig,
     dir: PathBuf,
-    driver: RestoreDriver,
+    driver: Driver,
     report: &mpsc::Sender<Handle>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ use crate::cmd::settle::HostFacts;
 use crate::cmd::{Failure, live};
 use crate::engine::{Handle, Hooks, IptablesBackend, KernelThread, Pacing, Runner};
 use crate::kernel::conntrack::{Timing, Worker};
-use crate::kernel::xtables::restore::RestoreDriver;
+use crate::kernel::xtables::Driver;
 use crate::net::{Family, PerFamily};
 use crate::resolve::Options;
 use crate::source::Updates;
@@ -44,8 +44,9 @@ impl RunningNode {
     ///
     /// # Errors
     /// A sysctl that cannot be set, a thread that cannot be started.
-    pub fn start(config: NodeConfig, driver: RestoreDriver, updates: Updates) -> Result<Self, Failure> {
-        let families = driver.tools().families();
+    pub fn start(config: NodeConfig, driver: impl Into<Driver>, updates: Updates) -> Result<Self, Failure> {
+        let driver = driver.into();
+        let families = driver.families();
         let host = HostFacts { accounting: Accounting::make(&families), ..HostFacts::read()? };
         let settings = Arc::new(SettingsKeeper::new(config.rules, host));
         if settings.current().localhost_node_ports && families.contains(&Family::V4) {

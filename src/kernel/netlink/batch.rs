@@ -76,6 +76,13 @@ impl Batch {
         self.too_long
     }
 
+    /// Overwrites bytes of a request, counted from its header's start. Bytes that are not there are not written.
+    pub fn overwrite(&mut self, index: usize, offset: usize, bytes: &[u8]) {
+        if let Some(start) = self.starts.get(index) {
+            write_at(&mut self.buffer, start + offset, bytes);
+        }
+    }
+
     /// The bytes to send.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
@@ -142,6 +149,10 @@ impl Body<'_> {
     }
 
     pub fn put_u32_be(&mut self, kind: u16, value: u32) -> &mut Self {
+        self.put(kind, &value.to_be_bytes())
+    }
+
+    pub fn put_u64_be(&mut self, kind: u16, value: u64) -> &mut Self {
         self.put(kind, &value.to_be_bytes())
     }
 

@@ -13,6 +13,7 @@
 //! | `build` | a rule, written left to right |
 //! | `service` | what one service port owns: its chains, and its entries in the dispatchers |
 //! | `balance` | choosing an endpoint |
+//! | `hairpin` | which endpoints need a chain of their own, for they may be their own clients |
 //! | `dispatch` | the trees that lead a packet to its service port |
 //! | `base` | what is there without any service: fixed chains, jumps from built-in chains |
 //! | `planner` | moves of service ports → changes of chains |
@@ -23,6 +24,7 @@ mod base;
 mod build;
 mod compare;
 mod dispatch;
+mod hairpin;
 mod names;
 mod planner;
 mod service;

@@ -1,0 +1,1 @@
+//! How long a rule takes. `cargo test --release --test nft_rules -- --ignored --nocapture`
