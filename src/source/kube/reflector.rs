@@ -190,7 +190,7 @@ impl Reflector {
                     }
                 }
                 Ok(chunk) => {
-                    if let Some(action) = self.take_arrived(&mut reading, chunk) {
+                    if let Some(action) = self.take_arrived(&mut reading, chunk).await {
                         break action;
                     }
                 }
@@ -200,7 +200,11 @@ impl Reflector {
     }
 
     /// Feeds a chunk and all that is ready after it, up to a batch. `None`: go on reading.
-    fn take_arrived(&mut self, reading: &mut Reading, first: Option<Result<bytes::Bytes, Failure>>) -> Option<Action> {
+    async fn take_arrived(
+        &mut self,
+        reading: &mut Reading,
+        first: Option<Result<bytes::Bytes, Failure>>,
+    ) -> Option<Action> {
         let mut chunk = first;
         loop {
             match chunk {
@@ -215,7 +219,7 @@ impl Reflector {
             if self.pending.len() >= self.tuning.batch {
                 return None;
             }
-            chunk = transport::next_chunk(&mut reading.body).now_or_never()?;
+            chunk = next_arrived(&mut reading.body).await?;
         }
     }
 
@@ -354,4 +358,14 @@ impl Reflector {
         let batch = std::mem::take(&mut self.pending);
         self.updates.send(batch).await.map_err(|_| Closed)
     }
+}
+
+/// The next chunk if it has arrived; `None` if there is none yet. Another task reads the connection, a chunk at a time:
+/// it gets its turn once, so that what lies in the socket counts as arrived. Nothing waits for what does not.
+async fn next_arrived(body: &mut Body) -> Option<Option<Result<bytes::Bytes, Failure>>> {
+    if let Some(chunk) = transport::next_chunk(body).now_or_never() {
+        return Some(chunk);
+    }
+    tokio::task::yield_now().await;
+    transport::next_chunk(body).now_or_never()
 }

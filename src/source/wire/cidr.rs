@@ -4,9 +4,9 @@ use std::ops::Deref;
 
 use serde::Deserialize;
 
+use super::Metadata;
 use super::names::Interner;
 use super::problems::{Problem, Problems};
-use super::Metadata;
 use crate::net::ObjectName;
 use crate::state;
 

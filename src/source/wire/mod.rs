@@ -24,7 +24,8 @@ pub use names::Interner;
 pub use node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint};
 pub use problems::{NAME_EXPECTED, Problem, is_name};
 pub use service::{
-    ClientIpConfig, Ingress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig,
+    ClientIpConfig, Ingress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
+    SessionAffinityConfig,
 };
 pub use slice::{Endpoint, EndpointConditions, EndpointHints, EndpointSlice, First, NameRef, SlicePort};
 pub use text::Text;

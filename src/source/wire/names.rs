@@ -8,7 +8,7 @@ use crate::state;
 /// Shares equal strings: node names, zones, port names and namespaces repeat in every slice.
 #[derive(Default)]
 pub struct Interner {
-    strings: HashSet<Arc<str>>,
+    pub(super) strings: HashSet<Arc<str>>,
     hints: HashSet<Arc<state::Hints>>,
 }
 

@@ -6,9 +6,9 @@ use std::ops::Deref;
 
 use serde::Deserialize;
 
+use super::Metadata;
 use super::names::Interner;
 use super::problems::{Problem, Problems};
-use super::Metadata;
 use crate::net::{Family, ObjectName, parse_ip};
 use crate::state;
 
@@ -163,7 +163,10 @@ impl<S: Deref<Target = str> + Default> Service<S> {
 
 /// `ipFamilies` and `clusterIPs`, which belong together index by index: a family that is unknown takes its address with
 /// it, and an address of another family than its own is none.
-fn cluster_ips<S: Deref<Target = str>>(spec: &ServiceSpec<S>, problems: &mut Problems<'_>) -> (Box<[Family]>, Box<[Option<IpAddr>]>) {
+fn cluster_ips<S: Deref<Target = str>>(
+    spec: &ServiceSpec<S>,
+    problems: &mut Problems<'_>,
+) -> (Box<[Family]>, Box<[Option<IpAddr>]>) {
     let mut families = Vec::new();
     let mut unknown = HashSet::new();
     for (i, text) in spec.ip_families.iter().flatten().enumerate() {
@@ -198,7 +201,11 @@ fn names_a_range<S: Deref<Target = str>>(spec: &ServiceSpec<S>) -> bool {
     spec.load_balancer_source_ranges.iter().flatten().any(|text| !text.trim().is_empty())
 }
 
-fn service_ports<S: Deref<Target = str>>(spec: &ServiceSpec<S>, names: &mut Interner, problems: &mut Problems<'_>) -> Box<[state::ServicePort]> {
+fn service_ports<S: Deref<Target = str>>(
+    spec: &ServiceSpec<S>,
+    names: &mut Interner,
+    problems: &mut Problems<'_>,
+) -> Box<[state::ServicePort]> {
     let mut ports = Vec::new();
     let mut seen = HashSet::new();
     for (i, port) in spec.ports.iter().flatten().enumerate() {
@@ -221,7 +228,10 @@ fn service_ports<S: Deref<Target = str>>(spec: &ServiceSpec<S>, names: &mut Inte
     ports.into()
 }
 
-fn ingress<S: Deref<Target = str>>(status: Option<&ServiceStatus<S>>, problems: &mut Problems<'_>) -> Box<[state::LoadBalancerIngress]> {
+fn ingress<S: Deref<Target = str>>(
+    status: Option<&ServiceStatus<S>>,
+    problems: &mut Problems<'_>,
+) -> Box<[state::LoadBalancerIngress]> {
     let mut entries = Vec::new();
     let all = status.and_then(|status| status.load_balancer.as_ref()).and_then(|lb| lb.ingress.as_deref());
     for (i, ingress) in all.unwrap_or_default().iter().enumerate() {

@@ -92,7 +92,7 @@ impl<'de, S: Deserialize<'de>> Deserialize<'de> for First<S> {
     }
 }
 
-impl<S: Deref<Target = str>> EndpointSlice<S> {
+impl<S: Deref<Target = str> + PartialEq> EndpointSlice<S> {
     /// Contract 2.1: the selectors that an API server applies, for sources that have none.
     pub fn is_selected(&self) -> bool {
         self.metadata.labels.as_ref().is_none_or(|labels| labels.headless.is_none())
@@ -121,7 +121,8 @@ impl<S: Deref<Target = str>> EndpointSlice<S> {
             return (None, problems.found);
         };
         let fact = state::EndpointSlice {
-            service: names.intern(service),
+            // The state shares it with the service; here it would be kept in a table for nothing.
+            service: service.into(),
             family,
             ports: slice_ports(self.ports.as_deref(), names, &mut problems),
             endpoints: slice_endpoints(self.endpoints.as_deref(), family, names, &mut problems),
@@ -162,13 +163,14 @@ fn slice_ports<S: Deref<Target = str>>(
     facts.into()
 }
 
-fn slice_endpoints<S: Deref<Target = str>>(
+fn slice_endpoints<S: Deref<Target = str> + PartialEq>(
     endpoints: Option<&[Endpoint<S>]>,
     family: Family,
     names: &mut Interner,
     problems: &mut Problems<'_>,
 ) -> Box<[state::SliceEndpoint]> {
     let mut facts = Vec::with_capacity(endpoints.map_or(0, <[_]>::len));
+    let mut known_hints = KnownHints(Vec::new());
     for (i, endpoint) in endpoints.unwrap_or_default().iter().enumerate() {
         let Some(text) = endpoint.addresses.as_ref().and_then(|First(first)| first.as_deref()) else { continue };
         let Some(ip) = parse_ip(text).filter(|ip| Family::of(ip) == family) else {
@@ -184,10 +186,27 @@ fn slice_endpoints<S: Deref<Target = str>>(
                 terminating: conditions.terminating.unwrap_or(false),
             },
             node: endpoint.node_name.as_deref().map(|node| names.intern(node)),
-            hints: endpoint.hints.as_ref().and_then(|hints| hints.to_fact(names)),
+            hints: endpoint.hints.as_ref().and_then(|hints| known_hints.fact(hints, names)),
         });
     }
     facts.into()
+}
+
+/// The hints that a slice has had so far. They are few, and comparing texts is cheaper than looking up each.
+struct KnownHints<'a, S>(Vec<(&'a EndpointHints<S>, Option<Arc<state::Hints>>)>);
+
+impl<'a, S: Deref<Target = str> + PartialEq> KnownHints<'a, S> {
+    /// So many are compared.
+    const COMPARED: usize = 8;
+
+    fn fact(&mut self, hints: &'a EndpointHints<S>, names: &mut Interner) -> Option<Arc<state::Hints>> {
+        if let Some((_, fact)) = self.0.iter().rev().take(Self::COMPARED).find(|(known, _)| *known == hints) {
+            return fact.clone();
+        }
+        let fact = hints.to_fact(names);
+        self.0.push((hints, fact.clone()));
+        fact
+    }
 }
 
 impl<S: Deref<Target = str>> EndpointHints<S> {

@@ -2,7 +2,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use super::*;
+use crate::net::{Family, Protocol};
+use crate::state;
 use crate::state::{ClusterIp, IpMode, ServiceType, TrafficPolicy};
 
 fn ip(text: &str) -> IpAddr {

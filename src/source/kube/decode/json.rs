@@ -126,10 +126,8 @@ fn object_in_parts(kind: Kind, text: &str) -> Result<Found<'_>, serde_json::Erro
     };
     Ok(match whole {
         Ok(object) => Found::from(object),
-        Err(error) => Found::Misfit {
-            kind: head.kind.unwrap_or_default(),
-            metadata: head.metadata,
-            reason: error.to_string(),
-        },
+        Err(error) => {
+            Found::Misfit { kind: head.kind.unwrap_or_default(), metadata: head.metadata, reason: error.to_string() }
+        }
     })
 }

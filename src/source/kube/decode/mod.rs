@@ -31,9 +31,16 @@ pub(super) struct ListPage<'a> {
 
 /// An object as it was read.
 pub(super) enum Found<'a> {
-    Object { kind: Text<'a>, object: WireObject<'a> },
+    Object {
+        kind: Text<'a>,
+        object: WireObject<'a>,
+    },
     /// Only its metadata can be read.
-    Misfit { kind: Text<'a>, metadata: Metadata<Text<'a>>, reason: String },
+    Misfit {
+        kind: Text<'a>,
+        metadata: Metadata<Text<'a>>,
+        reason: String,
+    },
 }
 
 /// An object that fits the type of the kind that is followed.

@@ -76,7 +76,8 @@ pub(super) fn page(kind: Kind, body: &[u8]) -> Result<ListPage<'_>, Failure> {
     let mut list = List::default();
     read(envelope.raw, &mut list, list_of_items).map_err(broken)?;
     // Items carry no kind; it is that of the list.
-    let items = list.items.iter().map(|item| object(kind, Text::default(), item).map_err(|misread| misread.to_string()));
+    let items =
+        list.items.iter().map(|item| object(kind, Text::default(), item).map_err(|misread| misread.to_string()));
     Ok(ListPage {
         items: items.collect(),
         resource_version: list.resource_version,

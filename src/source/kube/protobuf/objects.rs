@@ -6,9 +6,9 @@
 
 use super::wire::{Field, Misread};
 use crate::source::wire::{
-    ANNOTATION_TRIGGER_TIME, ANNOTATION_INITIAL_EVENTS_END, LABEL_HEADLESS, LABEL_PROXY_NAME, LABEL_SERVICE_NAME, LABEL_ZONE,
-    Annotations, ClientIpConfig, Endpoint, EndpointConditions, EndpointHints, EndpointSlice, First, Ingress, Labels,
-    LoadBalancerStatus, Metadata, NameRef, Node, NodeAddress, NodeSpec, NodeStatus, Service, ServiceCidr,
+    ANNOTATION_INITIAL_EVENTS_END, ANNOTATION_TRIGGER_TIME, Annotations, ClientIpConfig, Endpoint, EndpointConditions,
+    EndpointHints, EndpointSlice, First, Ingress, LABEL_HEADLESS, LABEL_PROXY_NAME, LABEL_SERVICE_NAME, LABEL_ZONE,
+    Labels, LoadBalancerStatus, Metadata, NameRef, Node, NodeAddress, NodeSpec, NodeStatus, Service, ServiceCidr,
     ServiceCidrSpec, ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig, SlicePort, Taint, Text,
 };
 
