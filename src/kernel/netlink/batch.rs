@@ -145,11 +145,11 @@ impl Body<'_> {
     }
 
     pub fn put_u32(&mut self, kind: u16, value: u32) -> &mut Self {
-        self.put(kind, &value.to_ne_bytes())
+        self.put_word(kind, value.to_ne_bytes())
     }
 
     pub fn put_u32_be(&mut self, kind: u16, value: u32) -> &mut Self {
-        self.put(kind, &value.to_be_bytes())
+        self.put_word(kind, value.to_be_bytes())
     }
 
     pub fn put_u64_be(&mut self, kind: u16, value: u64) -> &mut Self {
@@ -179,11 +179,19 @@ impl Body<'_> {
         self.close(start)
     }
 
+    /// An attribute of four bytes, as most are, in one piece.
+    fn put_word(&mut self, kind: u16, [a, b, c, d]: [u8; 4]) -> &mut Self {
+        const LENGTH: [u8; 2] = (ATTRIBUTE_HEADER as u16 + 4).to_ne_bytes();
+        let [kind_first, kind_last] = kind.to_ne_bytes();
+        self.buffer.extend_from_slice(&[LENGTH[0], LENGTH[1], kind_first, kind_last, a, b, c, d]);
+        self
+    }
+
     /// Writes an attribute's header and gives its place.
     fn open(&mut self, kind: u16) -> usize {
         let start = self.buffer.len();
-        self.buffer.extend([0; ATTRIBUTE_HEADER - 2]);
-        self.buffer.extend(kind.to_ne_bytes());
+        let [first, last] = kind.to_ne_bytes();
+        self.buffer.extend_from_slice(&[0, 0, first, last]);
         start
     }
 
@@ -199,7 +207,10 @@ impl Body<'_> {
     }
 
     fn pad(&mut self, length: usize) {
-        self.buffer.resize(self.buffer.len() + align(length) - length, 0);
+        let missing = align(length) - length;
+        if missing > 0 {
+            self.buffer.resize(self.buffer.len() + missing, 0);
+        }
     }
 }
 

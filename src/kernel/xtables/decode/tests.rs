@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::kernel::xtables::encode::{ONE, rule_text, unwritable};
 use crate::kernel::xtables::testing::family_and_rule;
-use crate::kernel::xtables::{CtStates, Match, Rule, Target};
+use crate::kernel::xtables::{CtStates, InterfaceMatch, Match, PortRange, RecentAction, Rule, Target};
 use crate::net::{Endpoint, Protocol};
 
 fn any_chain(name: &str) -> Option<ChainName> {
@@ -205,4 +205,39 @@ fn output_that_is_not_whole_is_an_error() {
         assert!(matches!(chains(Family::V4, text), Err(DecodeError::Malformed { .. })), "{text:?}");
     }
     assert_eq!(chains(Family::V4, "").unwrap(), []);
+}
+
+/// What a rule may hold as a value but no tool would write, and what fits just so.
+#[test]
+fn what_cannot_be_written_is_told() {
+    let matching = |item| Rule { protocol: Some(Protocol::Tcp), matches: vec![item], ..Rule::default() };
+    let from = |name: String| {
+        let in_interface = Some(InterfaceMatch { invert: false, name: name.into() });
+        Rule { in_interface, ..Rule::default() }
+    };
+    let ports = |protocol, first, last| {
+        let range = PortRange { invert: false, first, last };
+        matching(Match::Ports { protocol, source: None, destination: Some(range) })
+    };
+    let recent = |length, seconds| {
+        let action = RecentAction::Check { seconds, reap: false };
+        matching(Match::Recent { name: "x".repeat(length).into(), action })
+    };
+    for (rule, writable) in [
+        (from("x".repeat(15)), true),
+        (from("x".repeat(16)), false),
+        (ports(Protocol::Tcp, 0, u16::MAX - 1), true),
+        (ports(Protocol::Tcp, 0, u16::MAX), false),
+        (ports(Protocol::Tcp, 2, 1), false),
+        (ports(Protocol::Udp, 1, 2), false),
+        (recent(199, 1), true),
+        (recent(200, 1), false),
+        (recent(1, 0), false),
+        (matching(Match::Nfacct("x".repeat(31).into())), true),
+        (matching(Match::Nfacct("x".repeat(32).into())), false),
+        (matching(Match::Comment("x".repeat(255).into())), true),
+        (matching(Match::Comment("x".repeat(256).into())), false),
+    ] {
+        assert_eq!(unwritable(Family::V4, &rule).is_none(), writable, "{rule:?}");
+    }
 }

@@ -81,11 +81,7 @@ fn assemble(family: Family, expressions: Attributes<'_>) -> Option<Rule> {
             Part::Foreign(..) => return None,
         }
     }
-    let protocol_fits = rule.matches.iter().all(|item| match item {
-        Match::Ports { protocol, .. } => rule.protocol == Some(*protocol),
-        _ => true,
-    });
-    (protocol_fits && !is_ambiguous(rule.target.as_ref()) && unwritable(family, &rule).is_none()).then_some(rule)
+    (!is_ambiguous(rule.target.as_ref()) && unwritable(family, &rule).is_none()).then_some(rule)
 }
 
 /// Native ports are one `-m tcp` or `-m udp` at the place of the first of them, as the tools print them.
@@ -110,11 +106,6 @@ fn add_native_ports(
         }
     }
     Some(())
-}
-
-/// Whether a range is one that a tool writes: not empty, and not all ports.
-fn is_regular(range: &PortRange) -> bool {
-    range.first <= range.last && (range.first, range.last) != (0, u16::MAX)
 }
 
 /// `None` if there was a value already: twice means something that we do not write.

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::is_regular;
 use super::parts::Part;
 use super::read::Expression;
 use super::wire::{self, Addresses, compare, payload};
+use crate::kernel::xtables::encode::is_range;
 use crate::kernel::xtables::{InterfaceMatch, Match, NetMatch, PortRange};
 use crate::net::{Family, Protocol};
 
@@ -110,7 +110,7 @@ fn port_range(with: Expression<'_>) -> Option<PortRange> {
         }
         _ => return None,
     };
-    is_regular(&range).then_some(range)
+    is_range(&range).then_some(range)
 }
 
 fn port(bytes: &[u8]) -> Option<u16> {

@@ -99,7 +99,7 @@ pub(super) fn put_payload(list: &mut Body<'_>, base: u32, offset: u32, length: u
     });
 }
 
-pub(super) fn put_bitwise(list: &mut Body<'_>, length: u32, mask: IpAddr) {
+fn put_bitwise(list: &mut Body<'_>, length: u32, mask: IpAddr) {
     const ZEROS: [u8; 16] = [0; 16];
     let zeros = ZEROS.get(..length as usize).unwrap_or(&ZEROS);
     put_expression(list, bitwise::NAME, |inner| {
@@ -113,7 +113,7 @@ pub(super) fn put_bitwise(list: &mut Body<'_>, length: u32, mask: IpAddr) {
 }
 
 /// Compares what was loaded with the value that `fill` writes.
-pub(super) fn put_compare(list: &mut Body<'_>, invert: bool, fill: impl FnOnce(&mut Body<'_>)) {
+fn put_compare(list: &mut Body<'_>, invert: bool, fill: impl FnOnce(&mut Body<'_>)) {
     let op = if invert { compare::NOT_EQUAL } else { compare::EQUAL };
     put_expression(list, compare::CMP, |inner| {
         inner.put_u32_be(compare::SREG, wire::REGISTER).put_u32_be(compare::OP, op).nest(compare::DATA, fill);

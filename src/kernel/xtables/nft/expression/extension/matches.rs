@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::is_regular;
 use super::{Extension, Info};
+use crate::kernel::xtables::encode::is_range;
 use crate::kernel::xtables::{AddrTypeMatch, CtStates, Match, PortRange, RecentAction};
 use crate::net::{Family, Protocol};
 
@@ -113,7 +113,7 @@ fn read_tcp_or_udp(protocol: Protocol, invert_at: usize, info: Info<'_>) -> Opti
         Some((range != ALL_PORTS).then_some(range))
     };
     let (source, destination) = (range(0, SOURCE)?, range(4, DESTINATION)?);
-    [source, destination].iter().flatten().all(is_regular).then_some(Match::Ports { protocol, source, destination })
+    [source, destination].iter().flatten().all(is_range).then_some(Match::Ports { protocol, source, destination })
 }
 
 /// `struct xt_sctp_info`: ports count only if a flag says so.
@@ -152,7 +152,7 @@ fn read_sctp(info: Info<'_>) -> Option<Match> {
         Some((flags & u32::from(flag) != 0).then_some(range))
     };
     let (source, destination) = (range(sctp::SOURCE_PORTS, SOURCE)?, range(sctp::DESTINATION_PORTS, DESTINATION)?);
-    [source, destination].iter().flatten().all(is_regular).then_some(Match::Ports {
+    [source, destination].iter().flatten().all(is_range).then_some(Match::Ports {
         protocol: Protocol::Sctp,
         source,
         destination,
