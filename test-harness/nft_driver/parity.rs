@@ -3,11 +3,24 @@
 use std::collections::BTreeMap;
 
 use weir::kernel::xtables::variant::Variant;
-use weir::kernel::xtables::{BuiltinChange, ChainChange, Rule, Table, Target, Xtables};
+use weir::kernel::xtables::{BuiltinChange, ChainChange, ChainKey, ObservedRule, Rule, Table, Target, Xtables};
 use weir::sim::SimKernel;
 
 use crate::generate::{Random, World};
 use crate::namespace::{alone, beside_the_tools, jump, nat, observe, written};
+
+type Chains = BTreeMap<ChainKey, Vec<ObservedRule>>;
+
+/// Names the first rule that differs: whole tables are too long to read.
+fn same(left: &Chains, right: &Chains, what: &str) {
+    assert!(left.keys().eq(right.keys()), "{what}: {:?} and {:?}", left.keys(), right.keys());
+    for ((key, left), right) in left.iter().zip(right.values()) {
+        assert_eq!(left.len(), right.len(), "{what}: rules of {key}");
+        for (left, right) in left.iter().zip(right) {
+            assert_eq!(left, right, "{what}: a rule of {key}");
+        }
+    }
+}
 
 /// Any state to any state, in turns by netlink and with the tools, each reading what the other wrote.
 #[test]
@@ -23,8 +36,12 @@ fn random_changes_are_the_same_by_netlink_with_the_tools_and_in_the_simulated_ke
                 applied.unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
                 simulated.apply(&changes).unwrap();
                 let seen = observe(&mut netlink);
-                assert_eq!(seen, observe(&mut tools), "seed {seed}, step {step}: netlink reads what the tools read");
-                assert_eq!(seen, observe(&mut simulated), "seed {seed}, step {step}: as simulated");
+                same(
+                    &seen,
+                    &observe(&mut tools),
+                    &format!("seed {seed}, step {step}: netlink reads what the tools read"),
+                );
+                same(&seen, &observe(&mut simulated), &format!("seed {seed}, step {step}: as simulated"));
                 world.assert_holds(&seen);
             }
             assert!(world.chains.len() > 10, "the generator made too little");
