@@ -21,7 +21,7 @@ mod thread;
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
 
 use self::addresses::AddressWatch;
 use self::legacy::LegacyWatch;
@@ -51,12 +51,13 @@ pub struct WatchConfig {
     pub on_addresses: OnAddresses,
 }
 
-/// The running watcher. It ends when this is dropped.
+/// The running watcher. It ends when this is dropped: from then on nobody is told anything.
 #[derive(Debug)]
 pub struct Watch {
     own: OwnWrites,
     signal: Arc<Signal>,
-    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread has stopped.
+    stopped: Receiver<()>,
 }
 
 impl Watch {
@@ -80,10 +81,16 @@ impl Watch {
                 .ok(),
         };
         let addresses = AddressWatch::open().inspect_err(|error| warn_addresses(&error.to_string())).ok();
-        let thread = Thread::new(sleep, rules, addresses, on_drift, on_addresses);
-        let spawned = std::thread::Builder::new().name("weir-watch".into()).spawn(move || thread.run());
-        let thread = spawned.inspect_err(|_| own.detach())?;
-        Ok(Watch { own, signal, thread: Some(thread) })
+        let mut thread = Thread::new(sleep, rules, addresses, on_drift, on_addresses);
+        let (running, stopped) = channel();
+        let work = move || {
+            thread.run();
+            drop(running);
+            // Nobody waits for this: to close a socket of netfilter, the kernel waits for whoever is committing.
+            drop(thread);
+        };
+        std::thread::Builder::new().name("weir-watch".into()).spawn(work).inspect_err(|_| own.detach())?;
+        Ok(Watch { own, signal, stopped })
     }
 }
 
@@ -91,10 +98,8 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.own.detach();
         self.signal.stop();
-        if let Some(thread) = self.thread.take() {
-            // It panics only if what it calls does.
-            let _ = thread.join();
-        }
+        // Nothing is ever sent: it ends when the thread stops, or panics in what it calls.
+        let _ = self.stopped.recv();
     }
 }
 

@@ -85,10 +85,10 @@ impl OwnWrites {
         self.state().eyes = None;
     }
 
-    /// What was written with closed eyes since the last call. Nothing while such a write is going on.
+    /// What was written with closed eyes since the last call, so far: each such write is mentioned once more when it is
+    /// over.
     pub(super) fn take_unseen(&self) -> Option<Unseen> {
-        let mut state = self.state();
-        if state.covered > 0 { None } else { state.unseen.take() }
+        self.state().unseen.take()
     }
 
     /// Something is being written with closed eyes, or was and [`OwnWrites::take_unseen`] has not been called since.
@@ -205,10 +205,11 @@ mod tests {
         large.made(8);
         drop(large);
         assert!(closed.load(Ordering::Relaxed) && own.is_unseen());
-        assert_eq!(own.take_unseen(), None, "it goes on");
+        assert_eq!(own.take_unseen(), Some(Unseen { generations: BTreeSet::from([7, 8]), by_tool: false }));
+        assert!(own.is_unseen(), "it goes on");
         drop(tool);
         assert!(!closed.load(Ordering::Relaxed));
-        assert_eq!(own.take_unseen(), Some(Unseen { generations: BTreeSet::from([7, 8]), by_tool: true }));
+        assert_eq!(own.take_unseen(), Some(Unseen { generations: BTreeSet::new(), by_tool: true }));
         assert!(!own.is_unseen());
         small.made(9);
         drop(small);

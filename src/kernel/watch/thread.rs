@@ -66,7 +66,7 @@ impl Thread {
     }
 
     /// Works until it is stopped.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(&mut self) {
         while !self.sleep.is_stopped() {
             self.wait();
             self.look_at_rules();

@@ -198,6 +198,23 @@ fn unseen_commits_of_ours_explain_a_gap() {
     }
 }
 
+/// What came before an announced commit is explained also if the next write has begun.
+#[test]
+fn a_gap_is_explained_while_we_write_on() {
+    struct Nothing;
+    impl Eyes for Nothing {
+        fn close(&mut self) {}
+        fn open(&mut self) {}
+    }
+    for kind in [Write::Large, Write::ByTool] {
+        let mut following = following(both());
+        following.own.attach(Box::new(Nothing));
+        following.own.begin(kind).made(11);
+        let _next = following.own.begin(Write::Large);
+        assert_eq!(following.commit(&[], PORT, 12), None, "{kind:?}");
+    }
+}
+
 fn unseen(generations: &[u32]) -> Unseen {
     Unseen { generations: generations.iter().copied().collect(), by_tool: false }
 }
