@@ -10,16 +10,20 @@
 mod cluster;
 #[path = "decode/objects.rs"]
 mod objects;
+#[path = "../test-harness/api_server/protobuf.rs"]
+mod protobuf;
 
 use std::time::Duration;
 
 use objects::Dress;
 use serde_json::Value;
-use weir::source::kube::Replay;
+use weir::source::kube::{Encoding, Replay};
 use weir::state::{Kind, Update};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
 
 /// What a watch hands over in one read, more or less.
 const CHUNK: usize = 16 << 10;
@@ -41,34 +45,37 @@ fn in_use() -> u64 {
     allocated().saturating_sub(given_back)
 }
 
-fn event(event_type: &str, object: &Value) -> Vec<u8> {
-    format!("{{\"type\":\"{event_type}\",\"object\":{object}}}\n").into_bytes()
+fn event(encoding: Encoding, event_type: &str, object: &Value) -> Vec<u8> {
+    match encoding {
+        Encoding::Json => format!("{{\"type\":\"{event_type}\",\"object\":{object}}}\n").into_bytes(),
+        Encoding::Protobuf => protobuf::event(event_type, &protobuf::object(object)),
+    }
 }
 
 /// The initial events of a kind with their end.
-fn initial(kind: &str, count: u32, object: impl Fn(u32) -> Value) -> Vec<u8> {
+fn initial(encoding: Encoding, kind: &str, count: u32, object: impl Fn(u32) -> Value) -> Vec<u8> {
     let mut body = Vec::new();
     for i in 0..count {
-        body.extend(event("ADDED", &object(i)));
+        body.extend(event(encoding, "ADDED", &object(i)));
     }
-    body.extend(end(kind));
+    body.extend(end(encoding, kind));
     body
 }
 
-fn end(kind: &str) -> Vec<u8> {
+fn end(encoding: Encoding, kind: &str) -> Vec<u8> {
     let end = serde_json::json!({"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": "2000000",
         "annotations": {"k8s.io/initial-events-end": "true"}}});
-    event("BOOKMARK", &end)
+    event(encoding, "BOOKMARK", &end)
 }
 
 /// A first list of services and one of slices.
-fn first_list(services: u32, endpoints: u32, dress: Dress) {
+fn first_list(encoding: Encoding, services: u32, endpoints: u32, dress: Dress) {
     for (kind, name) in [(Kind::Service, "Service"), (Kind::EndpointSlice, "EndpointSlice")] {
-        let body = initial(name, services, |i| match kind {
+        let body = initial(encoding, name, services, |i| match kind {
             Kind::Service => objects::service(i, dress),
             _ => objects::slice(i, endpoints, 0, dress),
         });
-        let mut replay = Replay::new(kind);
+        let mut replay = Replay::new(kind, encoding);
         let (memory, bytes, begin) = (in_use(), allocated(), cpu());
         let mut updates = Vec::new();
         let mut peak = 0;
@@ -83,7 +90,7 @@ fn first_list(services: u32, endpoints: u32, dress: Dress) {
         let mib = |bytes: f64| bytes / f64::from(1 << 20);
         let per = took.as_secs_f64() * 1e9 / f64::from(services);
         println!(
-            "| {name} {dress:?} | {services} x {endpoints} | {:.1} | {:.0} | {per:.0} | {:.0} | {:.1} | {:.1} |",
+            "| {encoding:?} | {name} {dress:?} | {services} x {endpoints} | {:.1} | {:.0} | {per:.0} | {:.0} | {:.1} | {:.1} |",
             mib(body.len() as f64),
             took.as_secs_f64() * 1e3,
             mib(bytes as f64),
@@ -94,12 +101,12 @@ fn first_list(services: u32, endpoints: u32, dress: Dress) {
 }
 
 /// One changed slice after another.
-fn changes(endpoints: u32, dress: Dress) {
+fn changes(encoding: Encoding, endpoints: u32, dress: Dress) {
     const CHANGES: u32 = 2000;
-    let mut replay = Replay::new(Kind::EndpointSlice);
-    replay.push(&end("EndpointSlice")).expect("a good end");
+    let mut replay = Replay::new(Kind::EndpointSlice, encoding);
+    replay.push(&end(encoding, "EndpointSlice")).expect("a good end");
     let events: Vec<_> =
-        (0..CHANGES).map(|i| event("MODIFIED", &objects::slice(i % 50, endpoints, i, dress))).collect();
+        (0..CHANGES).map(|i| event(encoding, "MODIFIED", &objects::slice(i % 50, endpoints, i, dress))).collect();
     let length = events.iter().map(Vec::len).sum::<usize>() / events.len();
     let (bytes, begin) = (allocated(), cpu());
     for event in &events {
@@ -107,28 +114,32 @@ fn changes(endpoints: u32, dress: Dress) {
     }
     let took = (cpu() - begin).as_secs_f64() * 1e9 / f64::from(CHANGES);
     println!(
-        "| slice of {endpoints} {dress:?} | {length} | {took:.0} | {:.0} |",
+        "| {encoding:?} | slice of {endpoints} {dress:?} | {length} | {took:.0} | {:.0} |",
         (allocated() - bytes) as f64 / f64::from(CHANGES)
     );
 }
 
 fn main() {
     println!("One change, from its bytes to its update:\n");
-    println!("| event | bytes | ns | bytes allocated |");
-    println!("|---|---|---|---|");
+    println!("| encoding | event | bytes | ns | bytes allocated |");
+    println!("|---|---|---|---|---|");
     for dress in [Dress::Bare, Dress::Full] {
         for endpoints in [1, 10, 100] {
-            changes(endpoints, dress);
+            for encoding in ENCODINGS {
+                changes(encoding, endpoints, dress);
+            }
         }
     }
     println!("\nThe first list, as a stream:\n");
     println!(
-        "| list | services x endpoints | MiB of body | CPU ms | ns an object | MiB allocated | peak MiB | MiB kept |"
+        "| encoding | list | services x endpoints | MiB of body | CPU ms | ns an object | MiB allocated | peak MiB | MiB kept |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for (services, endpoints) in [(1000, 10), (10_000, 10), (10_000, 1)] {
         for dress in [Dress::Bare, Dress::Full] {
-            first_list(services, endpoints, dress);
+            for encoding in ENCODINGS {
+                first_list(encoding, services, endpoints, dress);
+            }
         }
     }
 }

@@ -52,16 +52,17 @@ fn reader(kind: Kind) -> Replay {
 fn measure(services: u32, endpoints: u32, dress: Dress) {
     let node = NodeContext { name: cluster::NODE.into(), zone: None };
     let empty = in_use();
-    let mut state = State::default();
-    let _services =
-        follow(&mut state, Kind::Service, "Service", (0..services).map(|i| objects::service(i, dress)));
+    // Trigger times are of changes after the start; there are none.
+    let mut state = State::new(i64::MAX);
+    let _services = follow(&mut state, Kind::Service, "Service", (0..services).map(|i| objects::service(i, dress)));
     let with_services = in_use();
     let slices = (0..services).map(|i| objects::slice(i, endpoints, 0, dress));
     let _slices = follow(&mut state, Kind::EndpointSlice, "EndpointSlice", slices);
     let facts = in_use();
     let mut model: BTreeMap<ServicePortKey, Arc<ServicePort>> = BTreeMap::new();
     for name in state.service_names() {
-        model.extend(resolve(&state, name, &node, &Options::default()).into_iter().map(|port| (port.key.clone(), port)));
+        model
+            .extend(resolve(&state, name, &node, &Options::default()).into_iter().map(|port| (port.key.clone(), port)));
     }
     let resolved = in_use();
     let per = |bytes: u64, count: u32| bytes as f64 / f64::from(count);

@@ -35,7 +35,7 @@ pub fn categorise(merged: &[Merged<'_>], uses: Uses, node: &NodeContext, node_is
             (uses.cluster && in_cluster_list(m), EndpointFlags::CLUSTER),
             (uses.local && in_local_list(m), EndpointFlags::LOCAL),
             (m.on_node, EndpointFlags::ON_NODE),
-            (node_is_known && !m.on_node && m.fact.node.is_some(), EndpointFlags::ELSEWHERE),
+            (node_is_known && !m.on_node && m.fact.node().is_some(), EndpointFlags::ELSEWHERE),
             (m.is_ready(), EndpointFlags::READY),
             (m.is_ready() || m.is_fallback(), EndpointFlags::SERVING),
         ] {

@@ -44,7 +44,7 @@ fn of_family(random: &mut Random, service: &Service, family: Family, i: usize, m
             // What has an address of our node is not said to be on another.
             let is_here = Fixture::host_addresses().contains(&ip);
             let node = node.filter(|name| !is_here || **name == *Fixture::NODE);
-            SliceEndpoint { ip, conditions, node, hints: hints.hints(random) }
+            SliceEndpoint::new(ip, conditions, node, hints.hints(random))
         })
         .collect();
     random.shuffle(&mut endpoints);

@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use bytes::{Bytes, BytesMut};
 
-use super::stream::TooLong;
+use super::stream::{TooLong, release_if_empty};
 
 /// Bytes that have arrived and are not yet a line.
 pub(super) struct Lines {
@@ -28,6 +28,7 @@ impl Lines {
         loop {
             let Some(end) = self.find_end() else {
                 self.searched = self.buffer.len();
+                release_if_empty(&mut self.buffer);
                 return if self.searched > self.max { Err(TooLong) } else { Ok(None) };
             };
             self.searched = 0;

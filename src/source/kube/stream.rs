@@ -1,6 +1,6 @@
 //! How the answer of a watch is cut into events, for either encoding.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::lines::Lines;
 use super::protobuf::Frames;
@@ -71,6 +71,13 @@ impl Stream {
             Stream::Json(lines) => lines.is_cut_off(),
             Stream::Protobuf(frames) => frames.is_cut_off(),
         }
+    }
+}
+
+/// An empty buffer holds no room: a watch is quiet most of the time, and what a burst needed is not needed again soon.
+pub(super) fn release_if_empty(buffer: &mut BytesMut) {
+    if buffer.is_empty() {
+        *buffer = BytesMut::new();
     }
 }
 

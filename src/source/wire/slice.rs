@@ -185,8 +185,10 @@ fn slice_endpoints<S: Deref<Target = str> + PartialEq>(
                 serving: conditions.serving.unwrap_or(true),
                 terminating: conditions.terminating.unwrap_or(false),
             },
-            node: endpoint.node_name.as_deref().map(|node| names.intern(node)),
-            hints: endpoint.hints.as_ref().and_then(|hints| known_hints.fact(hints, names)),
+            location: {
+                let hints = endpoint.hints.as_ref().and_then(|hints| known_hints.fact(hints, names));
+                names.intern_location(endpoint.node_name.as_deref(), hints)
+            },
         });
     }
     facts.into()

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::source::kube::stream::TooLong;
+use crate::source::kube::stream::{TooLong, release_if_empty};
 
 /// Bytes of the length.
 const HEAD: usize = 4;
@@ -26,7 +26,10 @@ impl Frames {
     /// The next complete frame, without its length. `None`: more bytes are needed. A frame that is too long is refused
     /// by its length alone, before its bytes come.
     pub fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
-        let Some(head) = self.buffer.first_chunk::<HEAD>() else { return Ok(None) };
+        let Some(head) = self.buffer.first_chunk::<HEAD>() else {
+            release_if_empty(&mut self.buffer);
+            return Ok(None);
+        };
         let length = usize::try_from(u32::from_be_bytes(*head)).unwrap_or(usize::MAX);
         if length > self.max {
             return Err(TooLong);

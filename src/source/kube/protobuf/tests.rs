@@ -73,9 +73,9 @@ fn a_message_made_by_hand_is_read() {
     );
     assert_eq!((&*slice.ports[0].name, slice.ports[0].port), ("", 8080));
     let [endpoint] = &*slice.endpoints else { panic!("{slice:?}") };
-    assert_eq!((endpoint.ip.to_string().as_str(), endpoint.node.as_deref()), ("10.1.0.1", Some("n")));
+    assert_eq!((endpoint.ip.to_string().as_str(), endpoint.node()), ("10.1.0.1", Some("n")));
     assert!(endpoint.conditions.ready && endpoint.conditions.serving && !endpoint.conditions.terminating);
-    assert_eq!(*endpoint.hints.as_ref().unwrap().zones, ["z".into()]);
+    assert_eq!(*endpoint.hints().unwrap().zones, ["z".into()]);
 }
 
 #[test]
