@@ -4,12 +4,15 @@ use std::time::Instant;
 
 use super::*;
 
+/// Something that happens to a fragment, to become this version, at this time.
+type Round = Box<dyn FnMut(&mut Engine, usize, u32, Moment)>;
+
 /// The median time of a round of each kind, in nanoseconds, with so many fragments.
 fn rounds(fragments: usize) -> Vec<(&'static str, u128)> {
     let mut engine = started(Pacing { rest: 0, ..Pacing::new(Duration::ZERO, s(3600)) }, fragments, s(1));
     let mut now = s(10);
     let mut version = 1;
-    let mut median = |what, mut round: Box<dyn FnMut(&mut Engine, usize, u32, Moment)>| {
+    let mut median = |what, mut round: Round| {
         let mut times: Vec<u128> = (0..301)
             .map(|n| {
                 now += ms(10);
