@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use api_server::{ApiServer, Fault, Verb};
+use api_server::{ApiServer, Fault, Protobuf, Verb};
 use serde_json::{Value, json};
 use weir::net::ObjectName;
 use weir::source::Updates;
@@ -43,6 +43,70 @@ fn quick() -> Tuning {
         ..Tuning::default()
     }
 }
+
+/// A server that speaks protobuf, or does not.
+async fn server(protobuf: Protobuf) -> ApiServer {
+    let server = ApiServer::start().await;
+    server.set_protobuf(protobuf);
+    server
+}
+
+/// Each test with a server that speaks protobuf, and with one that speaks JSON alone.
+macro_rules! with_both_encodings {
+    ($($name:ident),* $(,)?) => {
+        with_both_encodings!(protobuf: Protobuf::Spoken, $($name),*);
+        with_both_encodings!(json: Protobuf::Unknown, $($name),*);
+    };
+    ($module:ident: $protobuf:expr, $($name:ident),*) => {
+        mod $module {
+            use super::Protobuf;
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name($protobuf).await;
+                }
+            )*
+        }
+    };
+}
+
+with_both_encodings!(
+    p1_p2_services_come_in_order,
+    p3_p4_p5_two_followers_see_the_same,
+    p6_service_cidrs_add_up,
+    p7_each_kind_syncs_exactly_once,
+    p8_to_p12_node_topology,
+    p13_unexpected_objects_are_logged_and_ignored,
+    the_selectors_are_the_servers,
+    an_object_that_leaves_the_selection_is_deleted,
+    without_streaming_lists_pages_are_read,
+    other_refusals_fall_back_too,
+    a_list_whose_token_expires_starts_over,
+    a_page_that_is_too_long_is_asked_for_in_smaller_ones,
+    a_missing_end_of_the_initial_events_falls_back,
+    a_version_that_is_too_old_is_listed_anew_in_one_batch,
+    history_that_is_compacted_while_away_is_listed_anew,
+    an_outage_removes_nothing_and_the_differences_follow,
+    the_source_waits_for_a_server_that_is_not_there_yet,
+    server_errors_are_survived,
+    a_watch_that_only_fails_is_given_up_for_a_list,
+    retry_after_is_honoured,
+    denied_access_is_logged_once_and_names_what_rbac_lacks,
+    a_server_without_service_cidrs_is_fine,
+    hang_ups_in_the_middle_of_an_event_lose_nothing,
+    hang_ups_in_the_middle_of_a_page_lose_nothing,
+    garbage_is_survived,
+    a_line_without_end_is_bounded,
+    silence_is_noticed,
+    a_watch_that_outlives_its_time_is_abandoned,
+    watches_are_renewed_from_the_last_bookmark,
+    watches_that_end_at_once_are_not_spun_on,
+    slow_answers_are_read_as_they_come,
+    a_burst_is_told_in_few_batches,
+    a_burst_in_one_piece_is_one_batch,
+    a_slow_receiver_loses_nothing,
+    dropping_the_receiver_ends_the_tasks,
+);
 
 /// A source with what it has told.
 struct Follower {
@@ -188,9 +252,8 @@ fn text(updates: &[Update]) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
-async fn p1_p2_services_come_in_order() {
-    let server = ApiServer::start().await;
+async fn p1_p2_services_come_in_order(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let mut follower = Follower::synced(&server).await;
     follower.take();
     server.put(service("a", "10.0.0.1"));
@@ -205,9 +268,8 @@ async fn p1_p2_services_come_in_order() {
     assert_eq!(follower.names(Kind::Service), ["ns/b", "ns/c"]);
 }
 
-#[tokio::test]
-async fn p3_p4_p5_two_followers_see_the_same() {
-    let server = ApiServer::start().await;
+async fn p3_p4_p5_two_followers_see_the_same(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let mut first = Follower::synced(&server).await;
     let mut second = Follower::synced(&server).await;
     server.put(service("a", "10.0.0.1"));
@@ -237,9 +299,8 @@ async fn p3_p4_p5_two_followers_see_the_same() {
     }
 }
 
-#[tokio::test]
-async fn p6_service_cidrs_add_up() {
-    let server = ApiServer::start().await;
+async fn p6_service_cidrs_add_up(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let mut follower = Follower::synced(&server).await;
     let cidrs = |view: &BTreeMap<FactKey, Fact>| -> Vec<String> {
         let all = view.values().filter_map(|fact| match fact {
@@ -258,9 +319,8 @@ async fn p6_service_cidrs_add_up() {
     follower.until("b is gone", |view| cidrs(view) == ["10.2.0.0/16"]).await;
 }
 
-#[tokio::test]
-async fn p7_each_kind_syncs_exactly_once() {
-    let server = ApiServer::start().await;
+async fn p7_each_kind_syncs_exactly_once(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     for i in 0..1200 {
         server.put(service(&format!("s{i}"), "10.0.0.1"));
         server.put(slice(&format!("s{i}-x"), &format!("s{i}"), &["10.1.0.1"]));
@@ -278,9 +338,8 @@ async fn p7_each_kind_syncs_exactly_once() {
     }
 }
 
-#[tokio::test]
-async fn p8_to_p12_node_topology() {
-    let server = ApiServer::start().await;
+async fn p8_to_p12_node_topology(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let mut follower = Follower::synced(&server).await;
     let zone = |fact: Option<&Fact>| match fact {
         Some(Fact::Node(node)) => node.zone.as_deref().map(str::to_owned),
@@ -309,18 +368,17 @@ async fn p8_to_p12_node_topology() {
     assert_eq!(follower.view.get(&ours).cloned(), without);
 }
 
-#[tokio::test]
-async fn p13_unexpected_objects_are_logged_and_ignored() {
+async fn p13_unexpected_objects_are_logged_and_ignored(protobuf: Protobuf) {
     let log = Log::capture();
-    let server = ApiServer::start().await;
+    let server = server(protobuf).await;
     server.put(service("a", "10.0.0.1"));
     let mut follower = Follower::synced(&server).await;
     follower.take();
     let pod = json!({"type": "MODIFIED", "object": {"kind": "Pod", "metadata": {"namespace": "ns", "name": "a"}}});
-    server.inject("Service", &pod.to_string());
-    server.inject("Service", &pod.to_string());
+    server.inject("Service", &pod);
+    server.inject("Service", &pod);
     let strange = json!({"type": "RENAMED", "object": service("a", "10.0.0.9")});
-    server.inject("Service", &strange.to_string());
+    server.inject("Service", &strange);
     let mut bad = service("bad", "10.0.0.1");
     bad["spec"]["ports"][0]["port"] = json!("eighty");
     server.put(bad.clone());
@@ -354,9 +412,8 @@ async fn relist(server: &ApiServer, follower: &mut Follower) {
     follower.until("services are listed anew", |_| status.of(Kind::Service).relists > before).await;
 }
 
-#[tokio::test]
-async fn the_selectors_are_the_servers() {
-    let server = ApiServer::start().await;
+async fn the_selectors_are_the_servers(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     server.put(service("a", "10.0.0.1"));
     server.put(service("headless", "None"));
     let mut other = service("other", "10.0.0.2");
@@ -381,9 +438,8 @@ async fn the_selectors_are_the_servers() {
 }
 
 /// Contract 2.1: the label's value does not matter, and taking it away brings the service back.
-#[tokio::test]
-async fn an_object_that_leaves_the_selection_is_deleted() {
-    let server = ApiServer::start().await;
+async fn an_object_that_leaves_the_selection_is_deleted(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     server.put(service("a", "10.0.0.1"));
     server.put(slice("a-1", "a", &["10.1.0.1"]));
     let mut follower = Follower::synced(&server).await;
@@ -403,10 +459,9 @@ async fn an_object_that_leaves_the_selection_is_deleted() {
     assert_eq!(text(&follower.take()), ["-a-1"]);
 }
 
-#[tokio::test]
-async fn without_streaming_lists_pages_are_read() {
+async fn without_streaming_lists_pages_are_read(protobuf: Protobuf) {
     let log = Log::capture();
-    let server = ApiServer::start().await;
+    let server = server(protobuf).await;
     for i in 0..1201 {
         server.put(service(&format!("s{i}"), "10.0.0.1"));
     }
@@ -426,10 +481,9 @@ async fn without_streaming_lists_pages_are_read() {
     assert_eq!(follower.names(Kind::Service).len(), 1202);
 }
 
-#[tokio::test]
-async fn other_refusals_fall_back_too() {
+async fn other_refusals_fall_back_too(protobuf: Protobuf) {
     for code in [400, 405, 410, 404] {
-        let server = ApiServer::start().await;
+        let server = server(protobuf).await;
         server.put(service("a", "10.0.0.1"));
         server.script(Verb::StreamingList, SERVICES, u32::MAX, Fault::Status { code, retry_after: None });
         let follower = Follower::synced(&server).await;
@@ -438,9 +492,8 @@ async fn other_refusals_fall_back_too() {
     }
 }
 
-#[tokio::test]
-async fn a_list_whose_token_expires_starts_over() {
-    let server = ApiServer::start().await;
+async fn a_list_whose_token_expires_starts_over(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     for i in 0..25 {
         server.put(service(&format!("s{i}"), "10.0.0.1"));
     }
@@ -453,23 +506,23 @@ async fn a_list_whose_token_expires_starts_over() {
     assert_eq!(text(&follower.take()).iter().filter(|told| told.starts_with("=Service25")).count(), 1);
 }
 
-#[tokio::test]
-async fn a_page_that_is_too_long_is_asked_for_in_smaller_ones() {
-    let server = ApiServer::start().await;
+async fn a_page_that_is_too_long_is_asked_for_in_smaller_ones(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     for i in 0..40 {
         server.put(service(&format!("s{i}"), "10.0.0.1"));
     }
     server.script(Verb::StreamingList, "*", u32::MAX, Fault::Status { code: 400, retry_after: None });
-    let mut follower = Follower::start_with(&server, Tuning { page_max: 4000, ..quick() }).await;
+    // 40 services are too long, 7 are not.
+    let page_max = if protobuf == Protobuf::Spoken { 2500 } else { 4000 };
+    let mut follower = Follower::start_with(&server, Tuning { page_max, ..quick() }).await;
     follower.sync().await;
     assert_eq!(follower.names(Kind::Service).len(), 40);
     assert!(server.requests().iter().any(|seen| seen.url.contains("limit=7")), "{:?}", server.requests());
 }
 
-#[tokio::test]
-async fn a_missing_end_of_the_initial_events_falls_back() {
+async fn a_missing_end_of_the_initial_events_falls_back(protobuf: Protobuf) {
     let log = Log::capture();
-    let server = ApiServer::start().await;
+    let server = server(protobuf).await;
     server.put(service("a", "10.0.0.1"));
     server.script(Verb::StreamingList, SERVICES, 1, Fault::NoInitialEventsEnd);
     let mut follower = Follower::start_with(&server, Tuning { initial_events: ms(300), ..quick() }).await;
@@ -479,10 +532,9 @@ async fn a_missing_end_of_the_initial_events_falls_back() {
     assert_eq!(log.count("initial events"), 1, "{:?}", log.lines());
 }
 
-#[tokio::test]
-async fn a_version_that_is_too_old_is_listed_anew_in_one_batch() {
+async fn a_version_that_is_too_old_is_listed_anew_in_one_batch(protobuf: Protobuf) {
     for fault in [Fault::Status { code: 410, retry_after: None }, Fault::ErrorEvent { code: 410 }] {
-        let server = ApiServer::start().await;
+        let server = server(protobuf).await;
         for name in ["a", "b", "c"] {
             server.put(service(name, "10.0.0.1"));
         }
@@ -501,9 +553,8 @@ async fn a_version_that_is_too_old_is_listed_anew_in_one_batch() {
     }
 }
 
-#[tokio::test]
-async fn history_that_is_compacted_while_away_is_listed_anew() {
-    let server = ApiServer::start().await;
+async fn history_that_is_compacted_while_away_is_listed_anew(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     server.put(service("a", "10.0.0.1"));
     let mut follower = Follower::synced(&server).await;
     server.stop().await;
@@ -516,10 +567,9 @@ async fn history_that_is_compacted_while_away_is_listed_anew() {
 }
 
 /// Design: while the API server is away, nothing changes; when it is back, what differs comes and nothing else.
-#[tokio::test]
-async fn an_outage_removes_nothing_and_the_differences_follow() {
+async fn an_outage_removes_nothing_and_the_differences_follow(protobuf: Protobuf) {
     let log = Log::capture();
-    let server = ApiServer::start().await;
+    let server = server(protobuf).await;
     for name in ["a", "b", "c"] {
         server.put(service(name, "10.0.0.1"));
     }
@@ -554,9 +604,8 @@ async fn an_outage_removes_nothing_and_the_differences_follow() {
     assert_eq!(services.iter().filter(|line| line.contains("recovered")).count(), 1, "{services:?}");
 }
 
-#[tokio::test]
-async fn the_source_waits_for_a_server_that_is_not_there_yet() {
-    let server = ApiServer::start().await;
+async fn the_source_waits_for_a_server_that_is_not_there_yet(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     server.put(service("a", "10.0.0.1"));
     server.stop().await;
     let mut follower = Follower::start(&server).await;
@@ -566,10 +615,9 @@ async fn the_source_waits_for_a_server_that_is_not_there_yet() {
     assert_eq!(follower.names(Kind::Service), ["ns/a"]);
 }
 
-#[tokio::test]
-async fn server_errors_are_survived() {
+async fn server_errors_are_survived(protobuf: Protobuf) {
     for code in [500, 502, 503, 429] {
-        let server = ApiServer::start().await;
+        let server = server(protobuf).await;
         server.put(service("a", "10.0.0.1"));
         server.script(Verb::StreamingList, "*", 8, Fault::Status { code, retry_after: None });
         let mut follower = Follower::synced(&server).await;
@@ -582,9 +630,8 @@ async fn server_errors_are_survived() {
     }
 }
 
-#[tokio::test]
-async fn a_watch_that_only_fails_is_given_up_for_a_list() {
-    let server = ApiServer::start().await;
+async fn a_watch_that_only_fails_is_given_up_for_a_list(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     server.put(service("a", "10.0.0.1"));
     let mut follower = Follower::synced(&server).await;
     server.script(Verb::Watch, SERVICES, u32::MAX, Fault::Status { code: 500, retry_after: None });
@@ -595,9 +642,8 @@ async fn a_watch_that_only_fails_is_given_up_for_a_list() {
     assert_eq!(follower.status.of(Kind::Service).relists, 1);
 }
 
-#[tokio::test]
-async fn retry_after_is_honoured() {
-    let server = ApiServer::start().await;
+async fn retry_after_is_honoured(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     server.script(Verb::StreamingList, SERVICES, 1, Fault::Status { code: 429, retry_after: Some(1) });
     let began = Instant::now();
     let _follower = Follower::synced(&server).await;
@@ -605,10 +651,9 @@ async fn retry_after_is_honoured() {
     assert_eq!(server.count(Verb::StreamingList, SERVICES), 2);
 }
 
-#[tokio::test]
-async fn denied_access_is_logged_once_and_names_what_rbac_lacks() {
+async fn denied_access_is_logged_once_and_names_what_rbac_lacks(protobuf: Protobuf) {
     let log = Log::capture();
-    let server = ApiServer::start().await;
+    let server = server(protobuf).await;
     server.put(slice("a-1", "a", &["10.1.0.1"]));
     server.script(Verb::Any, SLICES, 6, Fault::Status { code: 403, retry_after: None });
     let mut follower = Follower::synced(&server).await;
@@ -627,10 +672,9 @@ async fn denied_access_is_logged_once_and_names_what_rbac_lacks() {
     assert_eq!(status.of(Kind::EndpointSlice).relists, 0);
 }
 
-#[tokio::test]
-async fn a_server_without_service_cidrs_is_fine() {
+async fn a_server_without_service_cidrs_is_fine(protobuf: Protobuf) {
     let log = Log::capture();
-    let server = ApiServer::start().await;
+    let server = server(protobuf).await;
     server.put(cidr("a", &["10.0.0.0/16"]));
     server.script(Verb::Any, CIDRS, 3, Fault::Status { code: 404, retry_after: None });
     let mut follower = Follower::synced(&server).await;
@@ -647,9 +691,8 @@ async fn a_server_without_service_cidrs_is_fine() {
     assert_eq!(server.count(Verb::StreamingList, CIDRS), 4);
 }
 
-#[tokio::test]
-async fn hang_ups_in_the_middle_of_an_event_lose_nothing() {
-    let server = ApiServer::start().await;
+async fn hang_ups_in_the_middle_of_an_event_lose_nothing(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     for i in 0..50 {
         server.put(service(&format!("s{i}"), "10.0.0.1"));
     }
@@ -675,9 +718,8 @@ async fn hang_ups_in_the_middle_of_an_event_lose_nothing() {
     assert_eq!(follower.status.of(Kind::Service).relists, 0);
 }
 
-#[tokio::test]
-async fn hang_ups_in_the_middle_of_a_page_lose_nothing() {
-    let server = ApiServer::start().await;
+async fn hang_ups_in_the_middle_of_a_page_lose_nothing(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     for i in 0..30 {
         server.put(service(&format!("s{i}"), "10.0.0.1"));
     }
@@ -691,8 +733,7 @@ async fn hang_ups_in_the_middle_of_a_page_lose_nothing() {
     assert_eq!(follower.names(Kind::Service).len(), 30);
 }
 
-#[tokio::test]
-async fn garbage_is_survived() {
+async fn garbage_is_survived(protobuf: Protobuf) {
     let garbage: [&[u8]; 6] = [
         b"<html>a proxy in between</html>\n",
         b"\xff\xfe\x00garbage\n",
@@ -702,7 +743,7 @@ async fn garbage_is_survived() {
         b"[[[[[[\n",
     ];
     for bytes in garbage {
-        let server = ApiServer::start().await;
+        let server = server(protobuf).await;
         server.put(service("a", "10.0.0.1"));
         server.script(Verb::StreamingList, SERVICES, 1, Fault::Garbage(bytes.to_vec()));
         let mut follower = Follower::synced(&server).await;
@@ -715,9 +756,8 @@ async fn garbage_is_survived() {
     }
 }
 
-#[tokio::test]
-async fn a_line_without_end_is_bounded() {
-    let server = ApiServer::start().await;
+async fn a_line_without_end_is_bounded(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     server.put(service("a", "10.0.0.1"));
     server.script(Verb::StreamingList, SERVICES, 1, Fault::Garbage(vec![b'x'; 1 << 20]));
     let mut follower = Follower::start_with(&server, Tuning { line_max: 4096, ..quick() }).await;
@@ -731,9 +771,8 @@ async fn a_line_without_end_is_bounded() {
     assert_eq!(follower.status.of(Kind::Service).relists, 1);
 }
 
-#[tokio::test]
-async fn silence_is_noticed() {
-    let server = ApiServer::start().await;
+async fn silence_is_noticed(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     server.put(service("a", "10.0.0.1"));
     server.script(Verb::StreamingList, SERVICES, 1, Fault::NoAnswer);
     let tuning = Tuning { idle: ms(300), ..quick() };
@@ -748,9 +787,8 @@ async fn silence_is_noticed() {
     assert_eq!(follower.status.of(Kind::Service).relists, 0);
 }
 
-#[tokio::test]
-async fn a_watch_that_outlives_its_time_is_abandoned() {
-    let server = ApiServer::start().await;
+async fn a_watch_that_outlives_its_time_is_abandoned(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let tuning = Tuning { initial_events: ms(300), watch: ms(1000), watch_grace: ms(100), ..quick() };
     server.script(Verb::StreamingList, SERVICES, 1, Fault::NoInitialEventsEnd);
     server.script(Verb::Watch, SERVICES, 1, Fault::Stall);
@@ -763,9 +801,8 @@ async fn a_watch_that_outlives_its_time_is_abandoned() {
 }
 
 /// The end of a watch by its time is normal: no failure, no list, and bookmarks move the version on.
-#[tokio::test]
-async fn watches_are_renewed_from_the_last_bookmark() {
-    let server = ApiServer::start().await;
+async fn watches_are_renewed_from_the_last_bookmark(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let tuning = Tuning { watch: ms(1000), ..quick() };
     let mut follower = Follower::start_with(&server, tuning).await;
     follower.sync().await;
@@ -783,9 +820,8 @@ async fn watches_are_renewed_from_the_last_bookmark() {
     follower.until_name("a").await;
 }
 
-#[tokio::test]
-async fn watches_that_end_at_once_are_not_spun_on() {
-    let server = ApiServer::start().await;
+async fn watches_that_end_at_once_are_not_spun_on(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let tuning = Tuning { backoff_min: ms(100), backoff_max: ms(100), ..quick() };
     let mut follower = Follower::start_with(&server, tuning).await;
     follower.sync().await;
@@ -799,9 +835,8 @@ async fn watches_that_end_at_once_are_not_spun_on() {
     follower.until_name("a").await;
 }
 
-#[tokio::test]
-async fn slow_answers_are_read_as_they_come() {
-    let server = ApiServer::start().await;
+async fn slow_answers_are_read_as_they_come(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     for i in 0..10 {
         server.put(service(&format!("s{i}"), "10.0.0.1"));
     }
@@ -811,9 +846,8 @@ async fn slow_answers_are_read_as_they_come() {
     assert_eq!(follower.status.of(Kind::Service).failures, 0);
 }
 
-#[tokio::test]
-async fn a_burst_is_told_in_few_batches() {
-    let server = ApiServer::start().await;
+async fn a_burst_is_told_in_few_batches(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let mut follower = Follower::synced(&server).await;
     follower.batches = 0;
     server.stop().await;
@@ -826,9 +860,8 @@ async fn a_burst_is_told_in_few_batches() {
 }
 
 /// A receiver that is busy slows the source down; nothing is dropped.
-#[tokio::test]
-async fn a_slow_receiver_loses_nothing() {
-    let server = ApiServer::start().await;
+async fn a_slow_receiver_loses_nothing(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let mut follower = Follower::synced(&server).await;
     for i in 0..2000 {
         server.put(service(&format!("s{}", i % 700), &format!("10.0.{}.{}", i / 250, i % 250 + 1)));
@@ -843,13 +876,101 @@ async fn a_slow_receiver_loses_nothing() {
     assert_eq!(follower.names(Kind::Service).len(), 700);
 }
 
-#[tokio::test]
-async fn dropping_the_receiver_ends_the_tasks() {
-    let server = ApiServer::start().await;
+async fn dropping_the_receiver_ends_the_tasks(protobuf: Protobuf) {
+    let server = server(protobuf).await;
     let Follower { updates, status, .. } = Follower::synced(&server).await;
     assert!(Arc::strong_count(&status) > 1);
     drop(updates);
     eventually("the tasks let go of the status", || Arc::strong_count(&status) == 1).await;
+}
+
+/// Frames that no server should send, at the start of an answer and in the middle of a watch.
+#[tokio::test]
+async fn damaged_frames_are_survived() {
+    use api_server::protobuf::{bytes, envelope, event, frame};
+    let mut cut_off = Vec::new();
+    bytes(&mut cut_off, 1, b"ADDED");
+    cut_off.push(0x12);
+    let damaged = [
+        frame(b""),
+        frame(b"\xff\xff\xff"),
+        frame(&cut_off),
+        event("ADDED", b"{}"),
+        event("ADDED", b"k8s\0"),
+        event("ADDED", &envelope("v1", "Service", b"\x0a\x7fcut off")),
+        // A length that no frame has, and a text where frames should be.
+        vec![0xff, 0xff, 0xff, 0xff],
+        b"<html>a proxy in between</html>".to_vec(),
+    ];
+    for bytes in damaged {
+        let server = ApiServer::start().await;
+        server.put(service("a", "10.0.0.1"));
+        server.script(Verb::StreamingList, SERVICES, 1, Fault::Garbage(bytes.clone()));
+        let mut follower = Follower::synced(&server).await;
+        assert_eq!(follower.names(Kind::Service), ["ns/a"]);
+        follower.take();
+        server.inject_bytes("Service", &bytes);
+        server.put(service("b", "10.0.0.2"));
+        follower.until_name("b").await;
+        assert_eq!(follower.names(Kind::Service), ["ns/a", "ns/b"]);
+        assert!(!text(&follower.take()).iter().any(|told| told.starts_with('-')), "nothing was taken away: {bytes:?}");
+    }
+}
+
+const PROTOBUF_OR_JSON: &str = "application/vnd.kubernetes.protobuf, application/json";
+
+/// A server that answers 406 is asked for JSON at once, for each kind once, and nobody is troubled by it.
+#[tokio::test]
+async fn a_refused_protobuf_falls_back_to_json() {
+    let log = Log::capture();
+    for streaming in [true, false] {
+        let server = server(Protobuf::Refused).await;
+        server.put(service("a", "10.0.0.1"));
+        if !streaming {
+            server.script(Verb::StreamingList, "*", u32::MAX, Fault::Status { code: 400, retry_after: None });
+        }
+        let mut follower = Follower::synced(&server).await;
+        assert_eq!(follower.names(Kind::Service), ["ns/a"]);
+        server.cut().await;
+        server.put(service("b", "10.0.0.2"));
+        follower.until_name("b").await;
+        let requests = server.requests();
+        let services: Vec<&str> =
+            requests.iter().filter(|seen| seen.resource == SERVICES).map(|seen| seen.accept.as_str()).collect();
+        assert_eq!(services[0], PROTOBUF_OR_JSON);
+        assert!(services.len() > 2 && services[1..].iter().all(|accept| *accept == "application/json"), "{services:?}");
+        assert_eq!(follower.status.of(Kind::Service).streaming_list, streaming);
+    }
+    assert_eq!(log.count("no protobuf"), 0, "told at level debug");
+    assert_eq!(log.count("refuses"), 4, "only of the streaming lists: {:?}", log.lines());
+}
+
+/// Something that damages every protobuf answer: after some, JSON is asked for, and all is there.
+#[tokio::test]
+async fn protobuf_that_is_never_readable_is_given_up() {
+    let server = ApiServer::start().await;
+    server.put(service("a", "10.0.0.1"));
+    let garbage = api_server::protobuf::frame(b"\xff");
+    server.script(Verb::StreamingList, SERVICES, 3, Fault::Garbage(garbage));
+    let follower = Follower::synced(&server).await;
+    assert_eq!(follower.names(Kind::Service), ["ns/a"]);
+    let requests = server.requests();
+    let last = requests.iter().rfind(|seen| seen.resource == SERVICES).unwrap();
+    assert_eq!(last.accept, "application/json");
+    assert!(follower.status.of(Kind::Service).streaming_list);
+}
+
+/// What arrives together is told together.
+async fn a_burst_in_one_piece_is_one_batch(protobuf: Protobuf) {
+    let server = server(protobuf).await;
+    let mut follower = Follower::synced(&server).await;
+    follower.batches = 0;
+    // No await in between: the server sends all of them in one piece.
+    for i in 0..200 {
+        server.put(slice(&format!("x{i}"), "a", &["10.1.0.1"]));
+    }
+    follower.until("all came", |view| view.len() == 200).await;
+    assert_eq!(follower.batches, 1);
 }
 
 /// Lines that weir logs at level info or above while the value lives, on this thread.

@@ -16,6 +16,8 @@
 mod balance;
 #[path = "packets/fixture.rs"]
 mod fixture;
+#[path = "packets/hairpin.rs"]
+mod hairpin;
 #[path = "packets/kube_proxy.rs"]
 mod kube_proxy;
 #[path = "packets/lifetime.rs"]

@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 
 use weir::net::{Family, ObjectName, Protocol};
 use weir::state::{
-    ClusterIp, Conditions, EndpointSlice, Fact, Kind, Node, Service, ServicePort, ServiceType, SliceEndpoint,
+    ClusterIp, Conditions, EndpointSlice, Fact, Kind, Location, Node, Service, ServicePort, ServiceType, SliceEndpoint,
     SlicePort, TrafficPolicy, Update,
 };
 
@@ -70,7 +70,10 @@ impl std::fmt::Display for Size {
 }
 
 /// Names are shared, as a source shares them.
-static NODE_NAMES: LazyLock<Vec<Arc<str>>> = LazyLock::new(|| (0..NODES).map(|n| format!("node-{n}").into()).collect());
+static LOCATIONS: LazyLock<Vec<Arc<Location>>> = LazyLock::new(|| {
+    let on = |n| Location { node: Some(format!("node-{n}").into()), hints: None };
+    (0..NODES).map(|n| Arc::new(on(n))).collect()
+});
 static NAMESPACE_NAMES: LazyLock<Vec<Arc<str>>> =
     LazyLock::new(|| (0..NAMESPACES).map(|n| format!("ns-{n}").into()).collect());
 
@@ -224,8 +227,7 @@ fn slice_of(
     let endpoint = |ip: Ipv4Addr| SliceEndpoint {
         ip: ip.into(),
         conditions: Conditions::default(),
-        node: NODE_NAMES.get((ip.to_bits() % NODES) as usize).cloned(),
-        hints: None,
+        location: LOCATIONS.get((ip.to_bits() % NODES) as usize).cloned(),
     };
     EndpointSlice {
         name: ObjectName::new(service.namespace.clone(), format!("{}-{suffix}", service.name)),

@@ -38,7 +38,7 @@ pub fn slice(slice: &EndpointSlice) -> Value {
                 "serving": endpoint.conditions.serving,
                 "terminating": endpoint.conditions.terminating,
             },
-            "nodeName": endpoint.node.as_deref(),
+            "nodeName": endpoint.node(),
             "targetRef": {
                 "kind": "Pod",
                 "namespace": &*slice.name.namespace,

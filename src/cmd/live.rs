@@ -1,41 +1,66 @@
 //! The kernel of this host: which iptables, and whether we may.
 
 use super::Failure;
-use super::options::VariantChoice;
+use super::options::{IptablesDriver, RuleOptions, VariantChoice};
 use crate::kernel::xtables::restore::RestoreDriver;
-use crate::kernel::xtables::variant::{FamilyUnavailable, Variant, detect};
-use crate::kernel::xtables::{ApplyError, ApplyErrorKind};
+use crate::kernel::xtables::variant::{DriverChoice, FamilyUnavailable, Variant, find};
+use crate::kernel::xtables::{ApplyError, ApplyErrorKind, Driver};
 
 /// `CAP_NET_ADMIN` of uapi `linux/capability.h`.
 const CAP_NET_ADMIN: u32 = 12;
 
-/// Finds the tools and checks that this process may use them. Changes nothing.
+/// Finds the way to the rules, as typed.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn open_as(rules: &RuleOptions) -> Result<Driver, Failure> {
+    open(rules.iptables_variant, rules.iptables_driver)
+}
+
+/// Finds the way to the rules and checks that this process may go it. Changes nothing.
 ///
 /// # Errors
 /// One line: no permission, no iptables, no family that works.
-pub fn open(choice: VariantChoice) -> Result<RestoreDriver, Failure> {
+pub fn open(variant: VariantChoice, driver: IptablesDriver) -> Result<Driver, Failure> {
     if !may_administer() {
         return Err(Failure::new(
             "no permission to read or write rules: CAP_NET_ADMIN is missing; run as root, or give the capability \
              (systemd: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW; Kubernetes: securityContext.privileged)",
         ));
     }
-    let forced = match choice {
+    let forced = match variant {
         VariantChoice::Auto => None,
         VariantChoice::Legacy => Some(Variant::Legacy),
         VariantChoice::Nft => Some(Variant::Nft),
     };
-    let tools = detect(forced).map_err(|error| Failure::new(error.to_string()))?;
-    tracing::debug!(variant = %tools.variant, version = %tools.version, reason = %tools.reason, "iptables");
-    usable(RestoreDriver::new(tools))
+    let choice = match driver {
+        IptablesDriver::Auto => DriverChoice::Auto,
+        IptablesDriver::Netlink => DriverChoice::Netlink,
+        IptablesDriver::Restore => DriverChoice::Restore,
+    };
+    let driver = find(forced, choice).map_err(|error| Failure::new(error.to_string()))?;
+    tracing::debug!(%driver, reason = %driver.reason(), "rules");
+    usable(driver)
 }
 
-/// Like [`open`], and checks that the kernel lets rules be written. Writes none, but a legacy kernel makes its tables.
+/// Like [`open_as`], and checks that the kernel lets rules be written. Writes none, but a legacy kernel makes its tables.
 ///
 /// # Errors
 /// Those of [`open`], and a kernel that lacks something.
-pub fn open_for_writing(choice: VariantChoice) -> Result<RestoreDriver, Failure> {
-    let driver = open(choice)?;
+pub fn open_for_writing(rules: &RuleOptions) -> Result<Driver, Failure> {
+    let driver = match open_as(rules)? {
+        // It was found usable by asking the kernel for all that rules need.
+        driver @ Driver::Netlink(_) => driver,
+        Driver::Restore(driver) => usable(tried(&driver).into())?,
+    };
+    for (family, why) in driver.unavailable() {
+        tracing::warn!(%family, reason = %why, "this family is not served");
+    }
+    Ok(driver)
+}
+
+/// The driver without the families that the tools refuse to write.
+fn tried(driver: &RestoreDriver) -> RestoreDriver {
     let mut tools = driver.tools().clone();
     for family in tools.families() {
         match driver.probe(family) {
@@ -44,23 +69,15 @@ pub fn open_for_writing(choice: VariantChoice) -> Result<RestoreDriver, Failure>
             Err(error) => *tools.binaries.get_mut(family) = Err(FamilyUnavailable::Refused(error.message)),
         }
     }
-    let driver = usable(RestoreDriver::new(tools))?;
-    for (family, binaries) in driver.tools().binaries.iter() {
-        if let Err(why) = binaries {
-            tracing::warn!(%family, reason = %why, "this family is not served");
-        }
-    }
-    Ok(driver)
+    RestoreDriver::new(tools)
 }
 
 /// A driver that serves a family at least.
-fn usable(driver: RestoreDriver) -> Result<RestoreDriver, Failure> {
-    if !driver.tools().families().is_empty() {
+fn usable(driver: Driver) -> Result<Driver, Failure> {
+    if !driver.families().is_empty() {
         return Ok(driver);
     }
-    let binaries = driver.tools().binaries.iter();
-    let why: Vec<String> =
-        binaries.filter_map(|(family, found)| found.as_ref().err().map(|why| format!("{family}: {why}"))).collect();
+    let why: Vec<String> = driver.unavailable().into_iter().map(|(family, why)| format!("{family}: {why}")).collect();
     Err(Failure::new(format!("iptables is not available on this host: {}", why.join("; "))))
 }
 

@@ -96,6 +96,18 @@ pub enum VariantChoice {
     Nft,
 }
 
+/// How rules get into the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IptablesDriver {
+    /// nf_tables by netlink where the kernel can, everything else with the iptables tools
+    #[default]
+    Auto,
+    /// nf_tables by netlink
+    Netlink,
+    /// The iptables tools
+    Restore,
+}
+
 /// How traffic of local pods is recognised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DetectLocalMode {
@@ -120,6 +132,9 @@ pub struct RuleOptions {
     /// Which iptables to write: the legacy tables or those of nf_tables (weir only)
     #[arg(long, value_enum, default_value_t, value_name = "VARIANT")]
     pub iptables_variant: VariantChoice,
+    /// How rules get into the kernel (weir only)
+    #[arg(long, value_enum, default_value_t, value_name = "DRIVER")]
+    pub iptables_driver: IptablesDriver,
     /// The networks of the cluster's pods, one or one of each family; tells local pods with --detect-local-mode=ClusterCIDR
     #[arg(long, value_name = "CIDR[,CIDR]", default_value = "", hide_default_value = true, value_parser = cidr_list)]
     pub cluster_cidr: CidrList,
@@ -156,8 +171,9 @@ pub struct PacingOptions {
     /// How often the kernel is compared with what is wanted; also the longest wait before a failed change is retried
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub iptables_sync_period: Duration,
-    /// The shortest time between the end of a change and the start of the next; 0 = none
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
+    /// The shortest time between the end of a change and the start of the next. With 0 as well, changes are followed by
+    /// three times what they took, up to 5s: one change goes to the kernel at once, many are gathered
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
     pub iptables_min_sync_period: Duration,
     /// Report drift and leave it (weir only)
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, action = ArgAction::Set)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::kernel::xtables::{ApplyError, ApplyErrorKind, ObserveError};
+use crate::kernel::xtables::{ApplyError, ApplyErrorKind, ObserveError, Scope};
 use crate::model::{ServicePort, ServicePortKey};
 use crate::net::Family;
 use crate::plan::Move;
@@ -22,9 +22,13 @@ pub trait Backend: Send {
     /// Reads the kernel, and makes it hold the base and exactly these fragments by the smallest difference; with
     /// [`RepairMode::ReportOnly`] only says what the difference is.
     ///
-    /// After a success with [`RepairMode::Repair`] the backend remembers `model`. Otherwise it remembers what it did
-    /// before the call; after an error of the apply kind the kernel may hold part of the change.
-    fn repair(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> Result<Repair, RepairError>;
+    /// With [`Scope::All`], after a success with [`RepairMode::Repair`] the backend remembers `model`. Otherwise it
+    /// remembers what it did before the call; after an error of the apply kind the kernel may hold part of the change.
+    ///
+    /// With [`Scope::Chains`], `model` is what the backend remembers, and only these chains are read, compared and
+    /// written. A backend that cannot know what they should hold, because part of the kernel is in doubt or it has
+    /// forgotten, takes the request for one about everything.
+    fn repair(&mut self, model: &[Arc<ServicePort>], scope: &Scope, mode: RepairMode) -> Result<Repair, RepairError>;
 
     /// Forgets every fragment and the base: the next [`apply`](Backend::apply) writes each of its objects whole,
     /// whatever the kernel holds, and the base with it. Nothing is removed that is not named, and no jump is added
@@ -38,7 +42,7 @@ pub trait Backend: Send {
     }
 }
 
-/// Whether a full compare writes.
+/// Whether a compare writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RepairMode {
     #[default]
@@ -57,7 +61,7 @@ pub struct DifferenceKind {
     pub kind: &'static str,
 }
 
-/// What a full compare found, and, unless it only reported, put right.
+/// What a compare found, and, unless it only reported, put right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repair {
     /// How many objects differed.
@@ -73,7 +77,7 @@ impl Repair {
     }
 }
 
-/// A full compare failed.
+/// A compare failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RepairError {
     /// The kernel could not be read; nothing was written.

@@ -23,7 +23,7 @@ impl Default for Suspects {
 
 impl Suspects {
     pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.groups.is_empty()
     }
 
     pub(super) fn contains(&self, key: &ServicePortKey) -> bool {
@@ -53,26 +53,27 @@ impl Suspects {
         }
     }
 
-    /// Takes out the group to try now.
-    pub(super) fn next(&mut self) -> Option<Vec<ServicePortKey>> {
-        let group = self.groups.pop_front()?;
+    /// Takes out the group to try now, without those that are not to be kept.
+    pub(super) fn next(&mut self, keep: impl Fn(&ServicePortKey) -> bool) -> Option<Vec<ServicePortKey>> {
+        let mut group = self.groups.pop_front()?;
         for key in &group {
             self.members.remove(key);
         }
+        group.retain(keep);
         Some(group)
     }
 
-    /// Drops fragments that need nothing any more. Not to be called while a group is being tried.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&ServicePortKey) -> bool) {
-        self.members.retain(&mut keep);
-        if self.members.is_empty() {
+    /// Drops groups of which nothing is to be kept, up to the first that is worth trying. Not to be called while a group
+    /// is being tried.
+    pub(super) fn settle(&mut self, keep: impl Fn(&ServicePortKey) -> bool) {
+        while let Some(group) = self.groups.front()
+            && !group.iter().any(&keep)
+        {
+            self.next(|_| false);
+        }
+        if self.groups.is_empty() {
             self.clear();
-            return;
         }
-        for group in &mut self.groups {
-            group.retain(|key| self.members.contains(key));
-        }
-        self.groups.retain(|group| !group.is_empty());
     }
 
     /// Drops everything.

@@ -34,6 +34,10 @@ impl Doubt {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.chains.is_empty()
+    }
+
     /// The kernel is known again.
     pub(super) fn clear(&mut self) {
         self.chains.clear();

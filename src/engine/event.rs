@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::backend::{Repair, RepairError, RepairMode};
+use super::fragments::Fragments;
 use super::notice::Notice;
 use super::pacing::Moment;
-use crate::kernel::xtables::ApplyError;
+use crate::kernel::xtables::{ApplyError, Scope, Suspicion};
 use crate::model::{ServicePort, ServicePortKey};
 use crate::plan::Move;
 
@@ -30,7 +31,7 @@ pub enum Event {
     /// Settings that rules depend on changed; the backend knows them already.
     BaseChanged,
     /// Someone seems to have changed our rules.
-    DriftSuspected,
+    DriftSeen(Suspicion),
     /// The time of the last [`Action::WakeAt`] has come.
     Wake,
     /// The [`Action::Apply`] in flight is over.
@@ -47,8 +48,9 @@ pub enum Action {
     /// Make these moves; answer with [`Event::ApplyDone`]. With `forget`, call
     /// [`Backend::forget`](super::Backend::forget) first. No moves at all: make sure of the base.
     Apply { moves: Vec<Move>, forget: bool },
-    /// Compare the whole kernel with these fragments; answer with [`Event::RepairDone`].
-    Repair { model: Vec<Arc<ServicePort>>, mode: RepairMode },
+    /// Compare this part of the kernel with these fragments, which are all that there are; answer with
+    /// [`Event::RepairDone`].
+    Repair { model: Fragments, scope: Scope, mode: RepairMode },
     /// Send [`Event::Wake`] at this time; replaces the time asked for before.
     WakeAt(Moment),
     /// The kernel said yes to these moves.

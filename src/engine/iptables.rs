@@ -1,16 +1,19 @@
 //! The backend of iptables mode: the iptables plan over an xtables kernel.
 
+use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode};
+use super::backend::{Backend, Repair, RepairError, RepairMode};
+use super::describe::describe;
 use super::doubt::Doubt;
+use super::first::First;
 use super::kept::Kept;
+use super::partial::compare_chains;
+use super::whole::Whole;
 use crate::kernel::xtables::ownership::is_owned;
 use crate::kernel::xtables::{
-    ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, ChainKey, Changes, ObserveError, ObservedChain, Table,
-    Xtables,
+    ApplyError, ApplyErrorKind, ChainKey, Changes, ObserveError, ObservedChain, Scope, Table, Xtables,
 };
 use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
@@ -20,9 +23,6 @@ use crate::plan::iptables::{Desired, Planner};
 /// Settings that others may replace while the backend runs. They come into force with the next
 /// [`repair`](Backend::repair).
 pub type SharedSettings = Arc<Mutex<Arc<Settings>>>;
-
-/// How many differences a repair describes one by one.
-const LINES: usize = 20;
 
 /// Plans for iptables and drives an xtables kernel, real or simulated.
 pub struct IptablesBackend<X> {
@@ -88,6 +88,63 @@ impl<X: Xtables> IptablesBackend<X> {
         self.kept = kept;
         Ok(comparison.finish())
     }
+
+    /// Whether the kernel holds what is remembered, as far as nobody else changed it.
+    fn is_sure(&self) -> bool {
+        self.memory && self.base_in_place && self.doubt.is_empty()
+    }
+
+    fn repair_chains(
+        &mut self,
+        model: &[Arc<ServicePort>],
+        names: &BTreeSet<ChainKey>,
+        mode: RepairMode,
+    ) -> Result<Repair, RepairError> {
+        let changes = compare_chains(&mut self.xtables, &self.planner, model, names)?;
+        if mode == RepairMode::Repair && !changes.is_empty() {
+            self.xtables.apply(&changes)?;
+        }
+        Ok(describe(&changes))
+    }
+
+    /// One look at the kernel; then, if nothing leads to services, what comes first; then everything else.
+    fn repair_all(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> Result<Repair, RepairError> {
+        let settings = current(&self.settings);
+        let families = self.families.clone();
+        let mut first = match mode {
+            RepairMode::Repair => First::plan(&settings, &families, model),
+            RepairMode::ReportOnly => None,
+        };
+        let mut whole = Whole::new(settings, &families, model);
+        self.observe(&mut |family, table, chain| {
+            if let Some(first) = &mut first {
+                first.observed(family, table, &chain);
+            }
+            whole.observed(family, table, chain);
+        })?;
+        let first = first.and_then(First::finish);
+        if let Some(first) = &first {
+            self.xtables.apply(first.changes())?;
+        }
+        let (changes, planner) = whole.finish();
+        let repair = describe(&changes);
+        if mode == RepairMode::ReportOnly {
+            return Ok(repair);
+        }
+        let changes = match first {
+            Some(first) => first.rest(changes),
+            None => changes,
+        };
+        if !changes.is_empty() {
+            self.xtables.apply(&changes)?;
+        }
+        self.planner = planner;
+        self.base_in_place = true;
+        self.memory = true;
+        self.doubt.clear();
+        self.kept.clear();
+        Ok(repair)
+    }
 }
 
 impl<X: Xtables> Backend for IptablesBackend<X> {
@@ -121,25 +178,11 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
         self.suspect.clone()
     }
 
-    fn repair(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> Result<Repair, RepairError> {
-        let settings = current(&self.settings);
-        let (desired, planner) = Desired::plan(&settings, &self.families, model);
-        let mut comparison = desired.compare();
-        self.observe(&mut |family, table, chain| comparison.observed(family, table, chain))?;
-        let changes = comparison.finish();
-        let repair = describe(&changes);
-        if mode == RepairMode::ReportOnly {
-            return Ok(repair);
+    fn repair(&mut self, model: &[Arc<ServicePort>], scope: &Scope, mode: RepairMode) -> Result<Repair, RepairError> {
+        match scope {
+            Scope::Chains(names) if self.is_sure() => self.repair_chains(model, names, mode),
+            Scope::Chains(_) | Scope::All => self.repair_all(model, mode),
         }
-        if !changes.is_empty() {
-            self.xtables.apply(&changes)?;
-        }
-        self.planner = planner;
-        self.base_in_place = true;
-        self.memory = true;
-        self.doubt.clear();
-        self.kept.clear();
-        Ok(repair)
     }
 
     fn forget(&mut self) {
@@ -168,37 +211,4 @@ fn add_base(changes: &mut Changes, base: Changes) -> BTreeSet<ChainKey> {
 
 fn current(settings: &SharedSettings) -> Arc<Settings> {
     settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-/// Counts differences by sort and says the first of them in words.
-fn describe(changes: &Changes) -> Repair {
-    let mut differences: BTreeMap<DifferenceKind, u64> = BTreeMap::new();
-    let mut lines = Vec::new();
-    let mut note = |family: Family, table: Table, kind: &'static str, name: &str| {
-        *differences.entry(DifferenceKind { family, table: table.as_str(), kind }).or_default() += 1;
-        if lines.len() < LINES {
-            lines.push(format!("{family} {table} {name}: {kind}"));
-        }
-    };
-    for (key, change) in &changes.chains {
-        note(key.family, key.table, chain_kind(change), key.name.as_str());
-    }
-    for change in &changes.builtin {
-        let kind = match change {
-            BuiltinChange::CreateChain(_) => "chain missing",
-            BuiltinChange::Insert(..) | BuiltinChange::Append(..) => "rule missing",
-            BuiltinChange::Delete(..) => "rule extra",
-        };
-        let key = change.chain();
-        note(key.family, key.table, kind, key.name.as_str());
-    }
-    Repair { differences, lines }
-}
-
-fn chain_kind(change: &ChainChange) -> &'static str {
-    match (&change.before, &change.after) {
-        (None, _) => "chain missing",
-        (_, None) => "chain extra",
-        _ => "chain changed",
-    }
 }

@@ -26,6 +26,11 @@ impl Kept {
         }
     }
 
+    /// What a chain that is kept held when it was found.
+    pub(super) fn held(&self, key: &ChainKey) -> Option<&[ObservedRule]> {
+        self.chains.get(key).map(Vec::as_slice)
+    }
+
     /// Everything is in order: chains are written whole again.
     pub(super) fn clear(&mut self) {
         self.chains.clear();

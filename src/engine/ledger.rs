@@ -14,14 +14,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::fragments::Fragments;
+use super::owed::{Ages, Dirty};
 use super::pacing::{Moment, Pacing};
 use super::quarantine::{Entry, Quarantine};
 use crate::model::{ServicePort, ServicePortKey};
 use crate::net::{Family, PerFamily};
 use crate::plan::Move;
-
-/// Fragments by identity.
-pub(super) type Fragments = BTreeMap<ServicePortKey, Arc<ServicePort>>;
 
 /// What a new desired value came to.
 #[derive(Debug)]
@@ -49,21 +48,24 @@ pub(super) struct Ledger {
     desired: Fragments,
     applied: Fragments,
     counts: PerFamily<usize>,
-    again: Fragments,
+    again: BTreeMap<ServicePortKey, Arc<ServicePort>>,
     flight: BTreeMap<ServicePortKey, Sent>,
-    dirty: BTreeMap<ServicePortKey, Moment>,
+    /// Of what is in flight and owed.
+    flight_ages: Ages,
+    dirty: Dirty,
     quarantine: Quarantine,
 }
 
 impl Ledger {
     pub(super) fn new(pacing: &Pacing) -> Self {
         Ledger {
-            desired: Fragments::new(),
-            applied: Fragments::new(),
+            desired: Fragments::default(),
+            applied: Fragments::default(),
             counts: PerFamily::default(),
-            again: Fragments::new(),
+            again: BTreeMap::new(),
             flight: BTreeMap::new(),
-            dirty: BTreeMap::new(),
+            flight_ages: Ages::default(),
+            dirty: Dirty::default(),
             quarantine: Quarantine::new(pacing),
         }
     }
@@ -74,7 +76,7 @@ impl Ledger {
             return Change::Nothing;
         }
         match value {
-            Some(value) => self.desired.insert(key.clone(), value),
+            Some(value) => self.desired.insert(value),
             None => self.desired.remove(&key),
         };
         if !self.quarantine.contains(&key) {
@@ -92,15 +94,24 @@ impl Ledger {
 
     /// Every change so far counts as made now.
     pub(super) fn restamp(&mut self, now: Moment) {
-        self.dirty.values_mut().for_each(|since| *since = now);
+        self.dirty.restamp(now);
     }
 
     pub(super) fn is_dirty(&self, key: &ServicePortKey) -> bool {
-        self.dirty.contains_key(key)
+        self.dirty.contains(key)
+    }
+
+    /// Nothing is to be sent.
+    pub(super) fn is_clean(&self) -> bool {
+        self.dirty.is_empty()
     }
 
     pub(super) fn dirty(&self) -> impl Iterator<Item = &ServicePortKey> {
         self.dirty.keys()
+    }
+
+    pub(super) fn desired(&self) -> &Fragments {
+        &self.desired
     }
 
     pub(super) fn applied(&self) -> &Fragments {
@@ -115,7 +126,8 @@ impl Ledger {
     pub(super) fn send(&mut self, keys: &[ServicePortKey]) -> Vec<Move> {
         keys.iter()
             .filter_map(|key| {
-                let since = self.dirty.remove(key)?;
+                let since = self.dirty.settle(key)?;
+                self.flight_ages.add(key.family, since);
                 let after = self.wanted(key).cloned();
                 self.flight.insert(key.clone(), Sent { value: after.clone(), since: Some(since), changed: None });
                 Some(Move { before: self.applied.get(key).cloned(), after })
@@ -133,7 +145,7 @@ impl Ledger {
     /// The kernel said yes to everything in flight. Returns who left quarantine.
     pub(super) fn accept(&mut self, now: Moment) -> Vec<(ServicePortKey, Entry)> {
         let mut released = Vec::new();
-        for (key, sent) in std::mem::take(&mut self.flight) {
+        for (key, sent) in self.landed() {
             self.set_applied(&key, sent.value);
             // A newer change that waited behind a rebuild keeps its age.
             let since = self.again.remove(&key).and(sent.since).or(sent.changed).unwrap_or(now);
@@ -151,10 +163,9 @@ impl Ledger {
     /// desired as it is while it was tried.
     pub(super) fn reject(&mut self, now: Moment) -> Vec<(ServicePortKey, Entry)> {
         let mut released = Vec::new();
-        for (key, sent) in std::mem::take(&mut self.flight) {
+        for (key, sent) in self.landed() {
             if let Some(since) = sent.since {
-                let dirty = self.dirty.entry(key.clone()).or_insert(since);
-                *dirty = since.min(*dirty);
+                self.dirty.owe(&key, since);
                 self.refresh(&key, now);
             } else if let Some(entry) = self.reconsider(&key, now) {
                 released.push((key, entry));
@@ -165,9 +176,9 @@ impl Ledger {
 
     /// The kernel refused the one fragment in flight: it goes into quarantine. Returns its key if it is new there.
     pub(super) fn refuse(&mut self, reason: String, now: Moment) -> Option<ServicePortKey> {
-        let (key, sent) = self.flight.pop_first()?;
+        let (key, sent) = self.landed().pop_first()?;
         self.again.remove(&key);
-        self.dirty.remove(&key);
+        self.dirty.settle(&key);
         let is_new = self.quarantine.refuse(&key, sent.value, reason, now);
         let released = self.reconsider(&key, now).is_some();
         (is_new && !released).then_some(key)
@@ -177,10 +188,9 @@ impl Ledger {
     /// since `since`. Returns all that is owed.
     pub(super) fn forget(&mut self, since: Moment) -> Vec<ServicePortKey> {
         self.counts = PerFamily::default();
-        for (key, value) in std::mem::take(&mut self.applied) {
-            let dirty = self.dirty.entry(key.clone()).or_insert(since);
-            *dirty = since.min(*dirty);
-            self.again.entry(key).or_insert(value);
+        for value in std::mem::take(&mut self.applied).iter() {
+            self.dirty.owe(&value.key, since);
+            self.again.entry(value.key.clone()).or_insert_with(|| value.clone());
         }
         let keys: Vec<_> = self.dirty.keys().cloned().collect();
         for key in keys {
@@ -191,15 +201,9 @@ impl Ledger {
 
     /// How many fragments of a family are owed, and since when the oldest.
     pub(super) fn owed(&self, family: Family) -> (usize, Option<Moment>) {
-        let dirty = self.dirty.iter().map(|(key, since)| (key, *since));
-        let flight = self.flight.iter().filter_map(|(key, sent)| Some((key, sent.since?)));
-        let mut count = 0;
-        let mut oldest: Option<Moment> = None;
-        for (_, since) in dirty.chain(flight).filter(|(key, _)| key.family == family) {
-            count += 1;
-            oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));
-        }
-        (count, oldest)
+        let ages = [self.dirty.ages(), &self.flight_ages];
+        let count = ages.iter().map(|ages| ages.count(family)).sum();
+        (count, ages.iter().filter_map(|ages| ages.oldest(family)).min())
     }
 
     /// How many fragments of a family are in force.
@@ -207,10 +211,16 @@ impl Ledger {
         *self.counts.get(family)
     }
 
+    /// Nothing is in flight any more; returns what was.
+    fn landed(&mut self) -> BTreeMap<ServicePortKey, Sent> {
+        self.flight_ages = Ages::default();
+        std::mem::take(&mut self.flight)
+    }
+
     fn set_applied(&mut self, key: &ServicePortKey, value: Option<Arc<ServicePort>>) {
         let is_there = value.is_some();
         let before = match value {
-            Some(value) => self.applied.insert(key.clone(), value),
+            Some(value) => self.applied.insert(value),
             None => self.applied.remove(key),
         };
         let count = self.counts.get_mut(key.family);
@@ -236,9 +246,9 @@ impl Ledger {
             None => self.applied.get(key),
         };
         if self.wanted(key) == expected {
-            self.dirty.remove(key);
-        } else {
-            self.dirty.entry(key.clone()).or_insert(now);
+            self.dirty.settle(key);
+        } else if !self.dirty.contains(key) {
+            self.dirty.owe(key, now);
         }
     }
 

@@ -1,17 +1,17 @@
 //! The engine's state, and the choice of the next run.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::bisect::Suspects;
 use super::event::{Action, Event, Resolved};
-use super::ledger::{Change, Fragments, Ledger};
+use super::fragments::Fragments;
+use super::ledger::{Change, Ledger};
 use super::notice::Notice;
-use super::outcome::DriftNotices;
-use super::pacing::{Backoff, Moment, Pacing};
+use super::pacing::{Backoff, Moment, Pacing, Rest};
 use super::quarantine::Entry;
 use super::status::{Counters, FamilyStatus, QuarantinedStatus, Status};
-use super::upkeep::{Cause, Purpose, Upkeep};
+use super::told::DriftNotices;
+use super::upkeep::{Cause, Compare, Upkeep};
 use crate::kernel::xtables::ApplyErrorKind;
 use crate::model::ServicePortKey;
 use crate::net::PerFamily;
@@ -26,6 +26,8 @@ const FAULTS_PER_RUN: u32 = 8;
 /// Kinds of runs. When several are ready, they take turns in this order, so that none starves another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
+    /// A compare of chains that someone was seen to change.
+    Partial,
     /// A full compare.
     Repair,
     /// All that is dirty and under no suspicion, in one batch.
@@ -38,13 +40,14 @@ enum Turn {
 
 impl Turn {
     /// All turns, beginning after this one.
-    fn following(self) -> [Turn; 4] {
-        use Turn::{Fresh, Quarantined, Repair, Suspects};
+    fn following(self) -> [Turn; 5] {
+        use Turn::{Fresh, Partial, Quarantined, Repair, Suspects};
         match self {
-            Repair => [Fresh, Suspects, Quarantined, Repair],
-            Fresh => [Suspects, Quarantined, Repair, Fresh],
-            Suspects => [Quarantined, Repair, Fresh, Suspects],
-            Quarantined => [Repair, Fresh, Suspects, Quarantined],
+            Partial => [Repair, Fresh, Suspects, Quarantined, Partial],
+            Repair => [Fresh, Suspects, Quarantined, Partial, Repair],
+            Fresh => [Suspects, Quarantined, Partial, Repair, Fresh],
+            Suspects => [Quarantined, Partial, Repair, Fresh, Suspects],
+            Quarantined => [Partial, Repair, Fresh, Suspects, Quarantined],
         }
     }
 }
@@ -63,7 +66,7 @@ pub(super) enum Batch {
 #[derive(Debug)]
 pub(super) enum Flight {
     Apply { batch: Batch, keys: Vec<ServicePortKey>, moves: Vec<Move>, began: Moment },
-    Repair { causes: BTreeSet<Cause>, purpose: Purpose, first: bool },
+    Repair { compare: Compare, first: bool, began: Moment },
 }
 
 /// The state machine. See the [module](super) for the rules.
@@ -77,8 +80,10 @@ pub struct Engine {
     pub(super) ledger: Ledger,
     pub(super) upkeep: Upkeep,
     pub(super) flight: Option<Flight>,
-    /// When the last run ended.
+    /// When the last run ended that was no partial compare.
     pub(super) ended: Option<Moment>,
+    /// After applies.
+    pub(super) rest: Rest,
     turn: Turn,
     /// After failed applies. Not after refusals: those are answered by splitting.
     pub(super) retry: Backoff,
@@ -118,6 +123,7 @@ impl Engine {
             upkeep: Upkeep::new(&pacing),
             flight: None,
             ended: None,
+            rest: Rest::new(&pacing),
             turn: Turn::Quarantined,
             retry: Backoff::new(pacing.first_retry, pacing.sync_period),
             trouble: None,
@@ -152,11 +158,8 @@ impl Engine {
             }
             Event::BaseChanged => self.upkeep.ask(Cause::Settings),
             // Before anything is programmed there is nothing of ours to repair, and the first compare is to come.
-            Event::DriftSuspected if self.synced.is_some() => {
-                self.upkeep.ask(Cause::Suspected);
-                self.upkeep.unsure(now);
-            }
-            Event::DriftSuspected => {}
+            Event::DriftSeen(suspicion) if self.synced.is_some() => self.upkeep.suspect(suspicion, now),
+            Event::DriftSeen(_) => {}
             Event::Wake => {}
             Event::ApplyDone(result) => self.apply_done(result, now, &mut actions),
             Event::RepairDone(result) => self.repair_done(result, now, &mut actions),
@@ -193,7 +196,7 @@ impl Engine {
         if self.flight.is_some() || self.stopped || self.synced.is_none() {
             return;
         }
-        self.suspects.retain(|key| self.ledger.is_dirty(key));
+        self.suspects.settle(|key| self.ledger.is_dirty(key));
         if self.suspects.is_empty() && !self.probe {
             self.continuing = false;
             self.rebuilding = false;
@@ -201,17 +204,14 @@ impl Engine {
         if !self.continuing || self.faults >= FAULTS_PER_RUN {
             self.continuing = false;
             self.faults = 0;
+            self.rest.run_over(now);
         }
-        let gap_over = match self.ended {
-            Some(ended) if !self.continuing => ended.saturating_add(self.pacing.min_sync_period),
-            _ => now,
-        };
         let turns = self.turn.following();
         let turns: &[Turn] = if self.continuing { &[Turn::Suspects] } else { &turns };
         let mut soonest: Option<Moment> = None;
         for turn in turns {
             let Some(ready) = self.ready(*turn) else { continue };
-            let at = ready.max(gap_over);
+            let at = ready.max(self.gap_over(*turn));
             if at <= now {
                 self.turn = *turn;
                 self.start(*turn, now, actions);
@@ -222,12 +222,24 @@ impl Engine {
         actions.extend(soonest.map(Action::WakeAt));
     }
 
+    /// When the gap after the last run is over. Compares have rests of their own.
+    fn gap_over(&self, turn: Turn) -> Moment {
+        let configured = self.ended.map_or(Moment::ZERO, |ended| ended.saturating_add(self.pacing.min_sync_period));
+        match turn {
+            Turn::Partial => Moment::ZERO,
+            _ if self.continuing => Moment::ZERO,
+            Turn::Repair => configured,
+            Turn::Fresh | Turn::Suspects | Turn::Quarantined => configured.max(self.rest.until()),
+        }
+    }
+
     /// When a turn may be taken; `None`: there is nothing to do in it.
     fn ready(&self, turn: Turn) -> Option<Moment> {
         match turn {
-            Turn::Repair if self.rebuilding => None,
+            Turn::Partial | Turn::Repair if self.rebuilding => None,
+            Turn::Partial => self.upkeep.partial_ready(),
             Turn::Repair => {
-                let owing = self.ledger.dirty().next().is_some();
+                let owing = !self.ledger.is_clean();
                 let tidy = self.suspects.is_empty() && !(owing && self.retry.failing());
                 self.upkeep.ready(tidy)
             }
@@ -243,14 +255,21 @@ impl Engine {
 
     fn start(&mut self, turn: Turn, now: Moment, actions: &mut Vec<Action>) {
         match turn {
-            Turn::Repair => self.start_repair(now, actions),
+            Turn::Partial => {
+                let compare = self.upkeep.start_partial();
+                self.start_repair(compare, now, actions);
+            }
+            Turn::Repair => {
+                let compare = self.upkeep.start(now);
+                self.start_repair(compare, now, actions);
+            }
             Turn::Fresh => {
                 let keys: Vec<_> = self.fresh().cloned().collect();
                 self.start_apply(Batch::Fresh, keys, now, actions);
             }
             Turn::Suspects if self.probe => self.start_apply(Batch::Probe, Vec::new(), now, actions),
             Turn::Suspects => {
-                let keys = self.suspects.next().unwrap_or_default();
+                let keys = self.suspects.next(|key| self.ledger.is_dirty(key)).unwrap_or_default();
                 self.start_apply(Batch::Suspects, keys, now, actions);
             }
             Turn::Quarantined => {
@@ -271,17 +290,17 @@ impl Engine {
     }
 
     /// The model of the first compare is all that is desired; later ones hold the kernel to what it said yes to.
-    fn start_repair(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let (causes, purpose) = self.upkeep.start(now);
+    fn start_repair(&mut self, compare: Compare, now: Moment, actions: &mut Vec<Action>) {
         let first = !self.started;
         let model = if first {
             let keys: Vec<_> = self.ledger.dirty().cloned().collect();
-            self.ledger.send(&keys).into_iter().filter_map(|step| step.after).collect()
+            self.ledger.send(&keys);
+            self.ledger.desired().clone()
         } else {
-            self.ledger.applied().values().cloned().collect()
+            self.ledger.applied().clone()
         };
-        self.flight = Some(Flight::Repair { causes, purpose, first });
-        actions.push(Action::Repair { model, mode: purpose.mode() });
+        actions.push(Action::Repair { model, scope: compare.scope(), mode: compare.purpose.mode() });
+        self.flight = Some(Flight::Repair { compare, first, began: now });
     }
 
     /// Everything dirty and under no suspicion.
@@ -319,7 +338,7 @@ impl Engine {
                 reason: entry.reason.clone(),
                 since: entry.since,
                 attempts: entry.attempts,
-                kept: applied.contains_key(key),
+                kept: applied.contains(key),
             })
             .collect()
     }

@@ -5,29 +5,50 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `backend` | the kernel side: apply moves, repair as a whole, forget |
-//! | `iptables`, `doubt`, `kept` | the backend of iptables mode; chains in doubt; shared chains during a rebuild |
-//! | `event`, `notice` | what the engine is told, what it asks for, what an operator is told |
-//! | `ledger` | what is desired, applied, in flight and owed |
-//! | `pacing`, `upkeep` | gaps and waits; when a full compare is due |
+//! | `backend` | the kernel side: apply moves, repair everything or some chains, forget |
+//! | `event`, `notice`, `told` | what the engine is told, what it asks for, what an operator is told, and was told |
+//! | `fragments`, `ledger`, `owed` | what is desired, applied, in flight and owed, and since when |
+//! | `pacing`, `upkeep` | gaps, rests and waits; when a compare is due, and how much of the kernel it is about |
 //! | `bisect`, `quarantine` | refused batches, refused fragments |
-//! | `iptables`, `doubt` | the backend of iptables mode, and what it does after a change that failed half way |
 //! | `machine`, `outcome` | the step: choice of the next run, consequences of the last |
 //! | `status` | a snapshot and its health |
 //! | `worker`, `run` | the kernel thread, the loop |
+//! | `iptables` | the backend of iptables mode, and its parts: |
+//! | `whole`, `first`, `partial`, `describe` | comparing everything; what comes first where nothing leads to services; comparing some chains; a difference in words |
+//! | `doubt`, `kept` | chains in doubt after a change that failed half way; shared chains during a rebuild |
 //!
 //! # Runs
-//! A *run* is one kernel action, or one batch and its bisecting. At most one kernel action is in flight. From the end
-//! of a run to the start of the next passes `min_sync_period`; the first starts at once. Whatever becomes dirty
-//! meanwhile goes into the next batch, all of it: the batch grows with how long the kernel takes, nothing else.
+//! A *run* is one kernel action, or one batch and its bisecting. At most one kernel action is in flight. The first starts
+//! at once, and so does a change when nothing happened lately.
 //!
-//! Four kinds of runs take turns where several are ready, so that none starves another: a full compare, a batch of
-//! everything that is dirty and unsuspected (*fresh*), the groups of suspects, one quarantined fragment.
+//! From the end of a run to the start of the next passes `min_sync_period`, as configured, and before the next changes
+//! are applied a *rest* as well: three times what the last changes took, at most five seconds. So the kernel is worked on
+//! for a quarter of the time however many changes come, and a small cluster, where a change takes a millisecond, hardly
+//! waits. Whatever becomes dirty meanwhile goes into the next batch, all of it: the batch grows with how long the kernel
+//! takes, nothing else. What a run costs is the dearest of the last ones, halved with each that follows, and forgotten
+//! after a pause. Full compares make no rest for changes: they are rare by themselves.
 //!
+//! Five kinds of runs take turns where several are ready, so that none starves another: a partial compare, a full
+//! compare, a batch of everything that is dirty and unsuspected (*fresh*), the groups of suspects, one quarantined
+//! fragment.
+//!
+//! # Compares
 //! Nothing runs before the source is synced. The first run is a compare with everything desired: it adopts what is
 //! there and changes what differs. Later compares hold the kernel to what it said yes to, so that what they find is
-//! drift; they run every `sync_period`, at once when settings changed or someone is suspected of having changed our
-//! rules, and once after failed applies, when the kernel answers again.
+//! drift; they run every `sync_period`, at once when settings changed or someone may have changed anything, and once
+//! after failed applies, when the kernel answers again.
+//!
+//! Where a packet finds no way to services (a cold start, flushed tables), a backend brings DNS and the API server's own
+//! service into force before everything else. That is its business alone: one action, one outcome.
+//!
+//! A *partial* compare is about the chains that someone was seen to change ([`Event::DriftSeen`]), and nothing else is
+//! read or written. It waits for no `min_sync_period` and makes none. It says nothing of the rest of the kernel: the next
+//! full compare is due when it was, and health's *last look* stays. Several suspicions add up; with any other reason for
+//! a compare they are part of a full one. If it is refused, something else is wrong as well, and a full one follows.
+//!
+//! Compares that were asked for are followed by a rest of their own kind, so that two who keep changing a rule against
+//! each other cannot keep the kernel at work, nor changes waiting. What is repaired, and by whom it was changed, is told
+//! once for as long as the same keeps happening.
 //!
 //! # Failures
 //! A fragment is dirty until the kernel said yes, so a failed apply loses nothing.
@@ -48,7 +69,7 @@
 //!   or desired as it already is.
 //!
 //! # A refused compare
-//! A compare has no parts that could be left out: a smaller model would remove rules that serve. So everything is
+//! A full compare has no parts that could be left out: a smaller model would remove rules that serve. So everything is
 //! written again through applies, which can be split (a *rebuild*):
 //!
 //! 1. The backend forgets. What it remembered is to be applied *again*, as it was; this goes before newer values, so
@@ -71,23 +92,31 @@
 
 mod backend;
 mod bisect;
+mod describe;
 mod doubt;
 mod event;
+mod first;
+mod fragments;
 mod iptables;
 mod kept;
 mod ledger;
 mod machine;
 mod notice;
 mod outcome;
+mod owed;
 mod pacing;
+mod partial;
 mod quarantine;
 mod run;
 mod status;
+mod told;
 mod upkeep;
+mod whole;
 mod worker;
 
 pub use backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode};
 pub use event::{Action, ApplyFailure, Event, Resolved};
+pub use fragments::Fragments;
 pub use iptables::{IptablesBackend, SharedSettings};
 pub use machine::Engine;
 pub use notice::{Notice, Severity};

@@ -1,12 +1,16 @@
 //! What an operator is told. A notice stands for a change of state: the same state is not told again and again.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use super::backend::Repair;
 use super::upkeep::Cause;
-use crate::kernel::xtables::ApplyErrorKind;
+use crate::kernel::xtables::{ApplyErrorKind, Culprit};
 use crate::model::ServicePortKey;
+
+/// So many culprits are named.
+const NAMED: usize = 3;
 
 /// How loud a notice is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,16 +37,17 @@ pub enum Notice {
     BaseRefused { message: String, retry_in: Duration },
     /// Applying works after so many failures.
     ApplyWorks { failures: u32 },
-    /// A full compare failed. `kind` is `None` if the kernel could not be read. Told once until it works.
+    /// A compare failed. `kind` is `None` if the kernel could not be read. Told once until it works.
     RepairFailed { kind: Option<ApplyErrorKind>, message: String, retry_in: Duration },
     /// A full compare was refused; everything is written again, fragment by fragment where needed.
     Rebuilding { fragments: usize, reason: String },
     /// The compare after a rebuild succeeded: the kernel holds these many fragments.
     Rebuilt { fragments: usize },
-    /// A full compare works after so many failures.
+    /// Comparing works after so many failures.
     RepairWorks { failures: u32 },
-    /// Someone else changed our rules. Not told again while the same keeps happening.
-    Drift { cause: Cause, repaired: bool, repair: Repair },
+    /// Someone else changed our rules: whoever is in `by`, as far as the kernel tells. Not told again while the same keeps
+    /// happening.
+    Drift { cause: Cause, by: BTreeSet<Culprit>, repaired: bool, repair: Repair },
     /// A compare put right what we caused ourselves: new settings, leftovers of failed applies.
     Repaired { cause: Cause, repair: Repair },
 }
@@ -114,9 +119,10 @@ impl fmt::Display for Notice {
             Notice::RepairWorks { failures } => {
                 write!(f, "comparing with the kernel works again, it failed {}", Times(*failures))
             }
-            Notice::Drift { repaired, repair, .. } => {
+            Notice::Drift { by, repaired, repair, .. } => {
                 let what = if *repaired { "repaired" } else { "left alone as configured" };
-                write!(f, "{} kernel objects of ours were changed by someone else, {what}", repair.total())
+                let (objects, were) = if repair.total() == 1 { ("object", "was") } else { ("objects", "were") };
+                write!(f, "{} kernel {objects} of ours {were} changed by {}, {what}", repair.total(), Culprits(by))
             }
             Notice::Repaired { cause, repair } => {
                 let why = match cause {
@@ -139,6 +145,29 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// `iptables (pid 4711) and nft (pid 4712)`.
+struct Culprits<'a>(&'a BTreeSet<Culprit>);
+
+impl fmt::Display for Culprits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = self.0.len().saturating_sub(NAMED);
+        let named = self.0.len() - more;
+        for (n, culprit) in self.0.iter().take(NAMED).enumerate() {
+            let separator = match n {
+                0 => "",
+                _ if n + 1 == named && more == 0 => " and ",
+                _ => ", ",
+            };
+            write!(f, "{separator}{culprit}")?;
+        }
+        match (named, more) {
+            (0, _) => f.write_str("someone else"),
+            (_, 0) => Ok(()),
+            (_, more) => write!(f, " and {more} more"),
+        }
+    }
+}
+
 struct Times(u32);
 
 impl fmt::Display for Times {
@@ -147,5 +176,29 @@ impl fmt::Display for Times {
             1 => f.write_str("once"),
             n => write!(f, "{n} times"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::DifferenceKind;
+    use crate::net::Family;
+
+    fn drift(culprits: usize, objects: u64) -> String {
+        let culprit = |n: usize| Culprit { pid: 4711 + n as u32, name: "iptables".into() };
+        let kind = DifferenceKind { family: Family::V4, table: "nat", kind: "chain changed" };
+        let repair = Repair { differences: [(kind, objects)].into(), lines: Vec::new() };
+        let by = (0..culprits).map(culprit).collect();
+        Notice::Drift { cause: Cause::Suspected, by, repaired: true, repair }.to_string()
+    }
+
+    #[test]
+    fn drift_says_who() {
+        assert_eq!(drift(0, 1), "1 kernel object of ours was changed by someone else, repaired");
+        assert_eq!(drift(1, 3), "3 kernel objects of ours were changed by iptables (pid 4711), repaired");
+        let two = "3 kernel objects of ours were changed by iptables (pid 4711) and iptables (pid 4712), repaired";
+        assert_eq!(drift(2, 3), two);
+        assert!(drift(9, 3).contains("(pid 4711), iptables (pid 4712), iptables (pid 4713) and 6 more, repaired"));
     }
 }

@@ -1,6 +1,5 @@
 //! What follows from the outcome of a kernel action.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::backend::{Repair, RepairError};
@@ -8,35 +7,10 @@ use super::event::{Action, ApplyFailure};
 use super::machine::{Batch, Engine, Flight, recovered};
 use super::notice::Notice;
 use super::pacing::Moment;
-use super::upkeep::{Cause, Purpose, is_drift};
-use crate::kernel::xtables::ApplyErrorKind;
+use super::upkeep::{Cause, Compare, Purpose, is_drift};
+use crate::kernel::xtables::{ApplyErrorKind, Suspicion};
 use crate::model::ServicePortKey;
 use crate::plan::Move;
-
-/// The same drift is told again after this long.
-const SAME_DRIFT: Duration = Duration::from_secs(600);
-
-/// Remembers which differences were told or seen.
-#[derive(Debug, Default)]
-pub(super) struct DriftNotices {
-    told: Option<(Moment, Vec<String>)>,
-    /// While writing a difference is refused: what it was.
-    seen: Option<Repair>,
-}
-
-impl DriftNotices {
-    /// Whether this is news.
-    fn tell(&mut self, lines: &[String], now: Moment) -> bool {
-        if let Some((at, told)) = &self.told
-            && told == lines
-            && now.saturating_sub(*at) < SAME_DRIFT
-        {
-            return false;
-        }
-        self.told = Some((now, lines.to_vec()));
-        true
-    }
-}
 
 impl Engine {
     pub(super) fn apply_done(&mut self, result: Result<(), ApplyFailure>, now: Moment, actions: &mut Vec<Action>) {
@@ -48,9 +22,11 @@ impl Engine {
             }
         };
         self.ended = Some(now);
+        let took = now.saturating_sub(began);
+        self.rest.worked(took);
         match result {
             Ok(()) => {
-                self.last_apply = Some(now.saturating_sub(began));
+                self.last_apply = Some(took);
                 self.applied(batch, moves, now, actions);
             }
             Err(failure) => {
@@ -143,7 +119,7 @@ impl Engine {
                 self.kernel_works(actions);
                 if let Some(key) = self.ledger.refuse(reason.clone(), now) {
                     self.counters.quarantines += 1;
-                    let kept = self.ledger.applied().contains_key(&key);
+                    let kept = self.ledger.applied().contains(&key);
                     actions.push(Action::Notice(Notice::Quarantined { key, reason, kept }));
                 }
             }
@@ -171,42 +147,64 @@ impl Engine {
     }
 
     pub(super) fn repair_done(&mut self, result: Result<Repair, RepairError>, now: Moment, actions: &mut Vec<Action>) {
-        let (causes, purpose, first) = match self.flight.take() {
-            Some(Flight::Repair { causes, purpose, first }) => (causes, purpose, first),
+        let (compare, first, began) = match self.flight.take() {
+            Some(Flight::Repair { compare, first, began }) => (compare, first, began),
             other => {
                 self.flight = other;
                 return;
             }
         };
-        self.ended = Some(now);
+        self.upkeep.took(&compare, now.saturating_sub(began), now);
+        if !compare.is_partial() {
+            self.ended = Some(now);
+        }
         match result {
-            Ok(repair) => {
-                self.counters.repairs += 1;
-                self.last_observed = Some(now);
-                if purpose == Purpose::Look {
-                    self.looked(repair, now, actions);
-                    return;
-                }
-                self.compared(purpose, now, actions);
-                if causes.contains(&Cause::Rebuilt) && purpose == Purpose::Repair {
-                    actions.push(Action::Notice(Notice::Rebuilt { fragments: self.ledger.applied().len() }));
-                }
-                if first {
-                    self.first_compare(repair, now, actions);
-                } else {
-                    self.tell_differences(&causes, purpose, repair, now, actions);
-                }
-            }
-            Err(error) => self.repair_failed(causes, purpose, &error, now, actions),
+            Ok(repair) if compare.is_partial() => self.partly_compared(&compare, repair, now, actions),
+            Ok(repair) => self.fully_compared(&compare, first, repair, now, actions),
+            Err(error) => self.repair_failed(compare, &error, now, actions),
+        }
+    }
+
+    /// What someone was seen to change is right again. This says nothing of the rest of the kernel.
+    fn partly_compared(&mut self, compare: &Compare, repair: Repair, now: Moment, actions: &mut Vec<Action>) {
+        self.counters.partial_repairs += 1;
+        self.last_success = Some(now);
+        let failures = self.upkeep.partial_succeeded();
+        if failures > 0 {
+            self.tell_repair_works(failures, actions);
+        }
+        self.tell_differences(compare, repair, now, actions);
+    }
+
+    fn fully_compared(
+        &mut self,
+        compare: &Compare,
+        first: bool,
+        repair: Repair,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        self.counters.repairs += 1;
+        self.last_observed = Some(now);
+        if compare.purpose == Purpose::Look {
+            self.looked(repair, now, actions);
+            return;
+        }
+        self.compared(compare.purpose, now, actions);
+        if compare.causes.contains(&Cause::Rebuilt) && compare.purpose == Purpose::Repair {
+            actions.push(Action::Notice(Notice::Rebuilt { fragments: self.ledger.applied().len() }));
+        }
+        if first {
+            self.first_compare(repair, now, actions);
+        } else {
+            self.tell_differences(compare, repair, now, actions);
         }
     }
 
     fn compared(&mut self, purpose: Purpose, now: Moment, actions: &mut Vec<Action>) {
         self.last_success = Some(now);
         let failures = self.upkeep.succeeded(now);
-        if self.repair_trouble.take().is_some() {
-            actions.push(Action::Notice(Notice::RepairWorks { failures }));
-        }
+        self.tell_repair_works(failures, actions);
         if purpose == Purpose::Repair {
             self.base_proved = true;
             self.drift.seen = None;
@@ -214,10 +212,16 @@ impl Engine {
         }
     }
 
+    fn tell_repair_works(&mut self, failures: u32, actions: &mut Vec<Action>) {
+        if self.repair_trouble.take().is_some() {
+            actions.push(Action::Notice(Notice::RepairWorks { failures }));
+        }
+    }
+
     fn first_compare(&mut self, repair: Repair, now: Moment, actions: &mut Vec<Action>) {
         self.started = true;
         self.accept(now, actions);
-        let fragments = self.ledger.applied().values();
+        let fragments = self.ledger.applied().iter();
         let moves: Vec<_> = fragments.map(|after| Move { before: None, after: Some(after.clone()) }).collect();
         actions.push(Action::Notice(Notice::Started { fragments: moves.len(), repair }));
         if !moves.is_empty() {
@@ -233,22 +237,15 @@ impl Engine {
             actions.push(Action::Notice(Notice::RepairWorks { failures }));
         }
         if self.drift.seen.as_ref().is_some_and(|seen| *seen != repair) {
-            self.upkeep.ask(Cause::Suspected);
+            self.upkeep.suspect(Suspicion::anything(), now);
         }
         self.drift.seen = Some(repair);
     }
 
     /// Differences are drift if nothing of ours can have caused them.
-    fn tell_differences(
-        &mut self,
-        causes: &BTreeSet<Cause>,
-        purpose: Purpose,
-        repair: Repair,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(cause) = causes.first().copied().filter(|_| repair.total() > 0) else { return };
-        if !causes.iter().all(|cause| is_drift(*cause)) {
+    fn tell_differences(&mut self, compare: &Compare, repair: Repair, now: Moment, actions: &mut Vec<Action>) {
+        let Some(cause) = compare.causes.first().copied().filter(|_| repair.total() > 0) else { return };
+        if !compare.causes.iter().all(|cause| is_drift(*cause)) {
             actions.push(Action::Notice(Notice::Repaired { cause, repair }));
             return;
         }
@@ -256,39 +253,38 @@ impl Engine {
             *self.counters.drift.entry(*kind).or_default() += count;
         }
         if self.drift.tell(&repair.lines, now) {
-            let repaired = purpose == Purpose::Repair;
-            actions.push(Action::Notice(Notice::Drift { cause, repaired, repair }));
+            let repaired = compare.purpose == Purpose::Repair;
+            actions.push(Action::Notice(Notice::Drift { cause, by: compare.by(), repaired, repair }));
         }
     }
 
-    fn repair_failed(
-        &mut self,
-        causes: BTreeSet<Cause>,
-        purpose: Purpose,
-        error: &RepairError,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
+    fn repair_failed(&mut self, compare: Compare, error: &RepairError, now: Moment, actions: &mut Vec<Action>) {
         self.reject(now, actions);
         let kind = error.kind();
         match kind {
             None => self.counters.observe_failures += 1,
             Some(kind) => {
                 self.counters.repair_failures.count(kind);
-                self.last_observed = Some(now);
+                if !compare.is_partial() {
+                    self.last_observed = Some(now);
+                }
             }
         }
-        if kind == Some(ApplyErrorKind::Refused) && purpose == Purpose::Repair {
-            match self.upkeep.refused(&causes, now) {
+        if kind == Some(ApplyErrorKind::Refused) && compare.is_partial() {
+            self.upkeep.partial_refused(compare);
+            return;
+        }
+        if kind == Some(ApplyErrorKind::Refused) && compare.purpose == Purpose::Repair {
+            match self.upkeep.refused(&compare.causes, now) {
                 Some(since) => self.rebuild(error.to_string(), since, actions),
                 None => self.tell_repair_failed(kind, error.to_string(), self.upkeep.wait(now), actions),
             }
             return;
         }
-        if kind.is_some() {
+        if kind.is_some() && !compare.is_partial() {
             self.upkeep.unsure(now);
         }
-        let retry_in = self.upkeep.failed(causes, now);
+        let retry_in = self.upkeep.failed(compare, now);
         self.tell_repair_failed(kind, error.to_string(), retry_in, actions);
     }
 

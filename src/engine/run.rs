@@ -1,7 +1,7 @@
 //! The thin loop: facts in, kernel actions out, one task.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -12,6 +12,7 @@ use super::notice::{Notice, Severity};
 use super::pacing::{Moment, Pacing};
 use super::status::{Status, Unhealthy};
 use super::worker::{Command, KernelThread};
+use crate::kernel::xtables::Suspicion;
 use crate::net::Family;
 use crate::source::Updates;
 use crate::state::Update;
@@ -59,8 +60,27 @@ pub struct Handle {
 
 #[derive(Default)]
 struct Nudges {
+    /// What the engine has not come to yet.
+    suspicion: Mutex<Option<Suspicion>>,
     drift: Notify,
     base: Notify,
+}
+
+impl Nudges {
+    fn suspect(&self, suspicion: Suspicion) {
+        let mut waiting = self.suspicion.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *waiting {
+            Some(waiting) => waiting.merge(suspicion),
+            none => *none = Some(suspicion),
+        }
+        drop(waiting);
+        self.drift.notify_one();
+    }
+
+    fn suspicion(&self) -> Vec<Event> {
+        let waiting = self.suspicion.lock().unwrap_or_else(PoisonError::into_inner).take();
+        waiting.map(Event::DriftSeen).into_iter().collect()
+    }
 }
 
 impl Handle {
@@ -86,9 +106,15 @@ impl Handle {
         self.status().health(family, self.clock.now())
     }
 
-    /// Someone seems to have changed our rules: compare soon. Several calls before the engine comes to it count as one.
+    /// Someone seems to have changed our rules: compare what they may have changed, soon. Several calls before the
+    /// engine comes to it add up to one.
+    pub fn drift_seen(&self, suspicion: Suspicion) {
+        self.nudges.suspect(suspicion);
+    }
+
+    /// Anyone may have changed anything: compare the whole kernel soon.
     pub fn drift_suspected(&self) {
-        self.nudges.drift.notify_one();
+        self.drift_seen(Suspicion::anything());
     }
 
     /// Settings that rules depend on changed, and the backend knows them: compare soon.
@@ -153,7 +179,7 @@ impl<F: Facts> Runner<F> {
                     0 => break Err(RunError::SourceEnded),
                     _ => self.take_in(&mut batches),
                 },
-                () = self.nudges.drift.notified() => vec![Event::DriftSuspected],
+                () = self.nudges.drift.notified() => self.nudges.suspicion(),
                 () = self.nudges.base.notified() => vec![Event::BaseChanged],
                 () = sleep_until(wake) => {
                     self.wake = None;
@@ -193,7 +219,7 @@ impl<F: Facts> Runner<F> {
     fn act(&mut self, action: Action) -> bool {
         match action {
             Action::Apply { moves, forget } => self.kernel.send(Command::Apply { moves, forget }),
-            Action::Repair { model, mode } => self.kernel.send(Command::Repair { model, mode }),
+            Action::Repair { model, scope, mode } => self.kernel.send(Command::Repair { model, scope, mode }),
             Action::Applied(moves) => self.kernel.send(Command::Applied(moves)),
             Action::WakeAt(at) => {
                 self.wake = Some(at);

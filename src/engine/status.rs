@@ -41,9 +41,11 @@ pub struct Counters {
     pub fragments: u64,
     /// Full compares that succeeded.
     pub repairs: u64,
-    /// Full compares that could read the kernel but not write the difference.
+    /// Partial compares that succeeded.
+    pub partial_repairs: u64,
+    /// Compares that could read the kernel but not write the difference.
     pub repair_failures: Failures,
-    /// Full compares that could not read the kernel.
+    /// Compares that could not read the kernel.
     pub observe_failures: u64,
     /// Times that everything was written again after a refused compare.
     pub rebuilds: u64,

@@ -1,7 +1,6 @@
 //! The thread on which the kernel is spoken to. Its calls block.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc as sync;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -10,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::backend::{Backend, RepairMode};
 use super::event::{ApplyFailure, Event};
-use crate::model::ServicePort;
+use super::fragments::Fragments;
+use crate::kernel::xtables::Scope;
 use crate::plan::Move;
 
 /// Which kernel action.
@@ -48,7 +48,7 @@ impl Default for Hooks {
 
 pub(super) enum Command {
     Apply { moves: Vec<Move>, forget: bool },
-    Repair { model: Vec<Arc<ServicePort>>, mode: RepairMode },
+    Repair { model: Fragments, scope: Scope, mode: RepairMode },
     Applied(Vec<Move>),
 }
 
@@ -103,7 +103,7 @@ impl<B: Backend> Worker<B> {
             let began = Instant::now();
             let (task, succeeded, event) = match command {
                 Command::Apply { moves, forget } => self.apply(&moves, forget),
-                Command::Repair { model, mode } => self.repair(&model, mode),
+                Command::Repair { model, scope, mode } => self.repair(model, &scope, mode),
                 Command::Applied(moves) => {
                     (self.hooks.applied)(&moves);
                     continue;
@@ -127,8 +127,10 @@ impl<B: Backend> Worker<B> {
         (Task::Apply, result.is_ok(), Event::ApplyDone(result))
     }
 
-    fn repair(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> (Task, bool, Event) {
-        let result = self.backend.repair(model, mode);
+    fn repair(&mut self, model: Fragments, scope: &Scope, mode: RepairMode) -> (Task, bool, Event) {
+        let result = self.backend.repair(&model, scope, mode);
+        // Before the outcome is told: the engine would copy a list that is still shared.
+        drop(model);
         (Task::Repair, result.is_ok(), Event::RepairDone(result))
     }
 }

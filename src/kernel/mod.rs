@@ -6,4 +6,5 @@
 pub mod conntrack;
 pub mod netlink;
 pub mod nfacct;
+pub mod watch;
 pub mod xtables;

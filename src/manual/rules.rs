@@ -2,10 +2,50 @@
 //!
 //! # kube-proxy's, name by name
 //!
-//! All chains, rules, comments and hashes are kube-proxy's. Over a node where kube-proxy runs, `weir diff` is nearly
-//! empty: what differs are the two things below, and only where a cluster is large enough to need them. The way back
-//! works for the same reason, and because every chain that is ours alone in the nat table has a name that kube-proxy
-//! takes for a stale one of its own and sweeps away.
+//! All chains, rules, comments and hashes are kube-proxy's. What differs are the three things below: the chains of
+//! endpoints on other nodes, which we do without, and two kinds of chains that are split where a cluster is large enough
+//! to need it. So `weir diff` over a node where kube-proxy runs shows the chains that choose endpoints (`KUBE-SVC-*`)
+//! changed where an endpoint is on another node, and that endpoint's `KUBE-SEP-*` gone; on a node alone it is empty.
+//! `KUBE-SERVICES`, `KUBE-NODEPORTS`, `KUBE-EXT-*`, `KUBE-FW-*`, `KUBE-SVL-*`, `KUBE-MARK-MASQ`, `KUBE-POSTROUTING` and
+//! the filter table stay as they are, but for what a tree makes of them.
+//!
+//! The way back works for the same reason, and because every chain that is ours alone in the nat table has a name that
+//! kube-proxy takes for a stale one of its own and sweeps away.
+//!
+//! # Endpoints without chains
+//!
+//! kube-proxy has a chain of two rules for each endpoint of each service: the first marks what the endpoint sends to
+//! itself for masquerade (a *hairpin*), the second is the DNAT. In nf_tables each added rule makes the kernel look at all
+//! chains and rules of the table again, so a hundred thousand chains that do nothing are not free.
+//!
+//! An endpoint has a chain here if it can do something (`plan/iptables/hairpin`):
+//!
+//! * its service has client IP affinity: the chain remembers the client;
+//! * the endpoint is on this node, or nobody knows where it is: it may be its own client;
+//! * it is on another node, and its own packets may come by unmarked: an external policy `Local`, with a detector that
+//!   takes every pod of the cluster for a local one (`--cluster-cidr`).
+//!
+//! All others are reached by a DNAT in the rule that chooses them. A service with ten endpoints on other nodes is one
+//! chain of eleven rules, and one rule that leads there, where kube-proxy has 11 chains and 32 rules.
+//!
+//! What becomes of packets is what kube-proxy makes of them:
+//!
+//! | client and service | where it is masqueraded |
+//! |---|---|
+//! | an endpoint on this node to itself, by cluster IP | in its chain, as ever |
+//! | the same by node port, external IP or VIP | marked in `KUBE-EXT-*`, or in its chain if the policy is `Local` |
+//! | an endpoint in the host's network of this node | it is on this node: the same |
+//! | an endpoint on another node, from outside to a node port here, policy `Cluster` | marked in `KUBE-EXT-*` |
+//! | the same, policy `Local` | `KUBE-SVL-*` leads to this node's endpoints only; if the detector takes it for a local pod, in its chain, which it then has |
+//! | an endpoint on another node, to a cluster IP | on its own node: it does not come here |
+//! | an endpoint that terminates and is still used | as any other |
+//! | services with affinity | all endpoints have chains |
+//! | an endpoint without a node's name, or a node that the API server does not know by our name | every such endpoint has a chain |
+//!
+//! Why not one masquerade rule in POSTROUTING for what has become its own destination, and no chains at all? The mark
+//! does more than masquerade: KUBE-FORWARD accepts what is marked, whatever an administrator's or a network policy's
+//! rules behind it say. A packet that is only masqueraded at its end must get there first. And such rules would be
+//! tested for each new connection, while an endpoint's chain is met by what goes to the endpoint alone.
 //!
 //! # The dispatch trees
 //!
@@ -30,7 +70,7 @@
 //!
 //! # Groups of endpoints
 //!
-//! Up to 32 endpoints a service's chain chooses among them as kube-proxy does. Above, it chooses a group with the
+//! Up to 32 endpoints a service's chain chooses among them as kube-proxy's does. Above, it chooses a group with the
 //! probability of the group's share, and the group's chain (`KUBE-SVC-HASHgNN`) chooses the endpoint: every endpoint has
 //! the same probability, to the 2^-31 that the kernel counts in. An endpoint's group is a hash of its address, so adding
 //! one endpoint to a thousand rewrites two chains of some thirty rules.

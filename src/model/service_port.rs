@@ -29,6 +29,8 @@ impl EndpointFlags {
     pub const READY: EndpointFlags = EndpointFlags(8);
     /// Serving: ready, or terminating and still serving. Flows to it are not stale (contract 6.5).
     pub const SERVING: EndpointFlags = EndpointFlags(16);
+    /// On another node, by name. Neither this nor [`EndpointFlags::ON_NODE`]: nobody knows where.
+    pub const ELSEWHERE: EndpointFlags = EndpointFlags(32);
 
     pub const fn contains(self, other: EndpointFlags) -> bool {
         self.0 & other.0 == other.0
@@ -78,22 +80,22 @@ pub struct ServicePort {
 impl ServicePort {
     /// Endpoints of the Cluster policy, in order.
     pub fn cluster_endpoints(&self) -> impl Iterator<Item = Endpoint> + '_ {
-        self.with_flag(EndpointFlags::CLUSTER)
+        self.with_any_flag(EndpointFlags::CLUSTER).map(|e| e.endpoint)
     }
 
     /// Endpoints of the Local policy, in order.
     pub fn local_endpoints(&self) -> impl Iterator<Item = Endpoint> + '_ {
-        self.with_flag(EndpointFlags::LOCAL)
+        self.with_any_flag(EndpointFlags::LOCAL).map(|e| e.endpoint)
     }
 
-    /// Endpoints of either policy, in order: those that get a chain of their own.
+    /// Endpoints of either policy, in order: those that connections can be sent to.
     pub fn reachable_endpoints(&self) -> impl Iterator<Item = Endpoint> + '_ {
-        let either = EndpointFlags::CLUSTER.with(EndpointFlags::LOCAL).0;
-        self.endpoints.iter().filter(move |e| e.flags.0 & either != 0).map(|e| e.endpoint)
+        self.with_any_flag(EndpointFlags::CLUSTER.with(EndpointFlags::LOCAL)).map(|e| e.endpoint)
     }
 
-    fn with_flag(&self, flag: EndpointFlags) -> impl Iterator<Item = Endpoint> + '_ {
-        self.endpoints.iter().filter(move |e| e.flags.contains(flag)).map(|e| e.endpoint)
+    /// Endpoints that have one of these flags, in order.
+    pub fn with_any_flag(&self, flags: EndpointFlags) -> impl Iterator<Item = &ModelEndpoint> + '_ {
+        self.endpoints.iter().filter(move |e| e.flags.0 & flags.0 != 0)
     }
 
     /// Has a node port, an external IP or a VIP (contract 2.3).

@@ -16,7 +16,10 @@ pub struct Uses {
 ///
 /// Either policy takes ready endpoints, and only where it has none those that serve while they terminate. The Cluster
 /// policy narrows the ready ones down by topology hints; the Local policy takes those on this node.
-pub fn categorise(merged: &[Merged<'_>], uses: Uses, node: &NodeContext) -> Box<[ModelEndpoint]> {
+///
+/// An endpoint counts as elsewhere only if the API server knows our node by the name that we give it
+/// (`node_is_known`): a node under a wrong name finds every endpoint on some other node, its own too.
+pub fn categorise(merged: &[Merged<'_>], uses: Uses, node: &NodeContext, node_is_known: bool) -> Box<[ModelEndpoint]> {
     let ready = merged.iter().filter(|m| m.is_ready());
     let any_ready = ready.clone().next().is_some();
     let any_local_ready = ready.clone().any(|m| m.on_node);
@@ -32,6 +35,7 @@ pub fn categorise(merged: &[Merged<'_>], uses: Uses, node: &NodeContext) -> Box<
             (uses.cluster && in_cluster_list(m), EndpointFlags::CLUSTER),
             (uses.local && in_local_list(m), EndpointFlags::LOCAL),
             (m.on_node, EndpointFlags::ON_NODE),
+            (node_is_known && !m.on_node && m.fact.node().is_some(), EndpointFlags::ELSEWHERE),
             (m.is_ready(), EndpointFlags::READY),
             (m.is_ready() || m.is_fallback(), EndpointFlags::SERVING),
         ] {

@@ -28,7 +28,7 @@ impl Merged<'_> {
     /// a controller moves it); the most useful description wins, and of equal ones that of the first slice by name.
     fn preference(&self) -> impl Ord + use<> {
         let conditions = self.fact.conditions;
-        (conditions.terminating, !conditions.ready, !conditions.serving, !self.on_node, self.fact.hints.is_none())
+        (conditions.terminating, !conditions.ready, !conditions.serving, !self.on_node, self.fact.hints().is_none())
     }
 }
 
@@ -45,7 +45,7 @@ pub fn merge<'a>(
         for port in slice.ports.iter().filter(|port| *port.name == *port_name && port.protocol == protocol) {
             found.extend(slice.endpoints.iter().map(|fact| {
                 let endpoint = Endpoint::new(fact.ip, port.port);
-                let on_node = fact.node.as_deref() == Some(node_name);
+                let on_node = fact.node() == Some(node_name);
                 (Text::of(&endpoint), Merged { endpoint, on_node, fact })
             }));
         }

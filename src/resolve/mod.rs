@@ -64,6 +64,7 @@ pub fn resolve(
 ) -> Vec<Arc<model::ServicePort>> {
     let Some(service) = state.service(service) else { return Vec::new() };
     let slices = state.slices(&service.name);
+    let node_is_known = state.node().is_some_and(|known| known.name == node.name);
     let mut resolved = Vec::with_capacity(service.ports.len());
     for family in Family::ALL.into_iter().filter(|family| *options.families.get(*family)) {
         let Some(cluster_ip) = cluster_ip::cluster_ip(service, family) else { continue };
@@ -72,7 +73,9 @@ pub fn resolve(
             let taken = |earlier: &state::ServicePort| earlier.name == port.name && earlier.protocol == port.protocol;
             if !service.ports.iter().take(i).any(taken) {
                 let merged = endpoints::merge(slices, family, &port.name, port.protocol, &node.name);
-                resolved.push(Arc::new(service_port(service, port, cluster_ip, &frontends, &merged, node)));
+                let mut resolved_port = service_port(service, port, cluster_ip, &frontends);
+                use_endpoints(&mut resolved_port, &merged, node, node_is_known);
+                resolved.push(Arc::new(resolved_port));
             }
         }
     }
@@ -96,16 +99,15 @@ pub fn local_ready_count(state: &State, service: &ObjectName, family: Family, no
     ips.len()
 }
 
+/// The service port without its endpoints.
 fn service_port(
     service: &state::Service,
     port: &state::ServicePort,
     cluster_ip: IpAddr,
     frontends: &Frontends,
-    merged: &[Merged<'_>],
-    node: &NodeContext,
 ) -> model::ServicePort {
     let name = ServicePortName::new(service.name.clone(), port.name.clone(), port.protocol);
-    let mut model = model::ServicePort {
+    model::ServicePort {
         key: ServicePortKey { family: Family::of(&cluster_ip), name },
         cluster_ip,
         port: port.port,
@@ -119,11 +121,14 @@ fn service_port(
         health_check_node_port: frontends.health_check_node_port,
         endpoints: Box::default(),
         has_any_endpoint: false,
-    };
-    let uses = categorise::Uses { cluster: model.uses_cluster_endpoints(), local: model.uses_local_endpoints() };
-    model.endpoints = categorise::categorise(merged, uses, node);
-    model.has_any_endpoint = merged.iter().any(|m| m.is_ready() || m.is_fallback());
-    model
+    }
+}
+
+/// Gives a service port its endpoints.
+fn use_endpoints(port: &mut model::ServicePort, merged: &[Merged<'_>], node: &NodeContext, node_is_known: bool) {
+    let uses = categorise::Uses { cluster: port.uses_cluster_endpoints(), local: port.uses_local_endpoints() };
+    port.endpoints = categorise::categorise(merged, uses, node, node_is_known);
+    port.has_any_endpoint = merged.iter().any(|m| m.is_ready() || m.is_fallback());
 }
 
 #[cfg(test)]

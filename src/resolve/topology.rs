@@ -19,7 +19,7 @@ impl Topology {
     /// The narrowest that the hints allow. A kind of hint counts only if every ready endpoint has it and one is for us:
     /// hints that are half written, or leave us with nothing, must not take endpoints away.
     pub fn of<'a>(ready: impl Iterator<Item = &'a Merged<'a>> + Clone, node: &NodeContext) -> Topology {
-        let all = |has: fn(&Hints) -> bool| ready.clone().all(|m| m.fact.hints.as_deref().is_some_and(has));
+        let all = |has: fn(&Hints) -> bool| ready.clone().all(|m| m.fact.hints().is_some_and(has));
         for (topology, is_hinted) in [
             (Topology::SameNode, (|hints| !hints.nodes.is_empty()) as fn(&Hints) -> bool),
             (Topology::SameZone, |hints| !hints.zones.is_empty()),
@@ -33,7 +33,7 @@ impl Topology {
 
     /// Whether the endpoint is near enough.
     pub fn admits(self, endpoint: &Merged<'_>, node: &NodeContext) -> bool {
-        let hints = endpoint.fact.hints.as_deref();
+        let hints = endpoint.fact.hints();
         match self {
             Topology::Anywhere => true,
             Topology::SameNode => hints.is_some_and(|hints| hints.nodes.contains(&node.name)),

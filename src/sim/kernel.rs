@@ -3,7 +3,7 @@
 //! It interprets the very text that the driver sends to `iptables-restore`, makes the checks that the tools and the
 //! kernel make, and answers with the tools' own messages, so that a test meets the same code on the way in and out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::faults::{Faults, SplitMix};
@@ -307,6 +307,16 @@ impl<K: Xtables> Xtables for Arc<Mutex<K>> {
         visit: &mut dyn FnMut(ObservedChain),
     ) -> Result<(), ObserveError> {
         self.lock().unwrap_or_else(PoisonError::into_inner).observe(family, table, visit)
+    }
+
+    fn observe_chains(
+        &mut self,
+        family: Family,
+        table: Table,
+        names: &BTreeSet<ChainName>,
+        visit: &mut dyn FnMut(ObservedChain),
+    ) -> Result<(), ObserveError> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).observe_chains(family, table, names, visit)
     }
 
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError> {

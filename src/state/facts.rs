@@ -107,14 +107,39 @@ pub struct Hints {
     pub nodes: Box<[Arc<str>]>,
 }
 
-/// One endpoint of a slice; its first address only.
+/// Where an endpoint is and who should use it: what many endpoints have in common, so it is shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Location {
+    pub node: Option<Arc<str>>,
+    /// `None` if there are no hints of either kind.
+    pub hints: Option<Arc<Hints>>,
+}
+
+/// One endpoint of a slice; its first address only. 32 bytes: there are more of these than of anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SliceEndpoint {
     pub ip: IpAddr,
     pub conditions: Conditions,
-    pub node: Option<Arc<str>>,
+    /// `None` if neither node nor hints are known.
+    pub location: Option<Arc<Location>>,
+}
+
+impl SliceEndpoint {
+    /// An endpoint with a location of its own; a source shares equal ones.
+    pub fn new(ip: IpAddr, conditions: Conditions, node: Option<Arc<str>>, hints: Option<Arc<Hints>>) -> Self {
+        let is_known = node.is_some() || hints.is_some();
+        SliceEndpoint { ip, conditions, location: is_known.then(|| Arc::new(Location { node, hints })) }
+    }
+
+    /// The name of its node.
+    pub fn node(&self) -> Option<&str> {
+        self.location.as_ref()?.node.as_deref()
+    }
+
     /// `None` if there are no hints of either kind.
-    pub hints: Option<Arc<Hints>>,
+    pub fn hints(&self) -> Option<&Hints> {
+        self.location.as_ref()?.hints.as_deref()
+    }
 }
 
 /// One port of a slice. Ports without a name or number are dropped when the slice is read.

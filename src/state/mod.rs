@@ -9,7 +9,7 @@ mod store;
 pub mod testing;
 
 pub use facts::{
-    ClusterIp, Conditions, EndpointSlice, Fact, FactKey, Hints, IpMode, Kind, LoadBalancerIngress, Node, Service,
-    ServiceCidr, ServicePort, ServiceType, SliceEndpoint, SlicePort, TrafficPolicy, Update,
+    ClusterIp, Conditions, EndpointSlice, Fact, FactKey, Hints, IpMode, Kind, LoadBalancerIngress, Location, Node,
+    Service, ServiceCidr, ServicePort, ServiceType, SliceEndpoint, SlicePort, TrafficPolicy, Update,
 };
 pub use store::{State, Touched, Trigger};

@@ -39,7 +39,8 @@ pub struct Trigger {
 /// All facts.
 #[derive(Debug, Default)]
 pub struct State {
-    entries: BTreeMap<ObjectName, Entry>,
+    /// Boxed, because a map of large values is half empty.
+    entries: BTreeMap<ObjectName, Box<Entry>>,
     /// Which service a slice belongs to, so that a slice that changes its label leaves the old one. The service is in
     /// the slice's namespace.
     slice_owners: HashMap<ObjectName, Arc<str>>,
@@ -127,7 +128,7 @@ impl State {
             Fact::Service(service) => self.upsert_service(service, touched),
             Fact::EndpointSlice(slice) => self.upsert_slice(slice, touched),
             Fact::Node(node) => {
-                touched.node |= zone_of(Some(&node)) != self.zone();
+                touched.node |= self.node.is_none() || zone_of(Some(&node)) != self.zone();
                 self.node = Some(node);
             }
             Fact::ServiceCidr(cidr) => {
@@ -170,8 +171,11 @@ impl State {
         }
     }
 
-    fn upsert_service(&mut self, service: Service, touched: &mut Touched) {
-        let entry = self.entries.entry(service.name.clone()).or_default();
+    fn upsert_service(&mut self, mut service: Service, touched: &mut Touched) {
+        let entry = self.entries.entry(service.name.clone());
+        // One copy of the name, which may have come with a slice.
+        service.name = entry.key().clone();
+        let entry = entry.or_default();
         if entry.service.as_ref() != Some(&service) {
             touched.services.insert(service.name.clone());
             entry.service = Some(service);
@@ -186,8 +190,11 @@ impl State {
         self.drop_if_empty(name);
     }
 
-    fn upsert_slice(&mut self, slice: EndpointSlice, touched: &mut Touched) {
-        let owner = slice.service_name();
+    fn upsert_slice(&mut self, mut slice: EndpointSlice, touched: &mut Touched) {
+        let owner = self.entries.entry(slice.service_name()).key().clone();
+        // One copy of the names, which the service has as well.
+        slice.service = owner.name.clone();
+        slice.name.namespace = owner.namespace.clone();
         let previous = self.slice_owners.insert(slice.name.clone(), owner.name.clone());
         if let Some(previous) = previous.filter(|previous| *previous != owner.name) {
             let previous = ObjectName { namespace: owner.namespace.clone(), name: previous };

@@ -45,7 +45,10 @@ fn m33_the_node_matters_by_its_zone() {
         assert!(state.node().is_some(), "{case}");
     }
     for zone in [None, Some("")] {
-        assert!(State::default().apply(vec![upsert_node(zone, false)]).is_empty(), "without a zone from the start");
+        let mut state = State::default();
+        let first = state.apply(vec![upsert_node(zone, false)]);
+        assert!(first.node, "without a zone: now it is known which endpoints are on other nodes");
+        assert!(state.apply(vec![upsert_node(zone, true)]).is_empty(), "without a zone as before");
     }
 }
 

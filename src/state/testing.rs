@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ClusterIp, Conditions, EndpointSlice, Fact, FactKey, Hints, Kind, Node, Service, ServicePort, ServiceType,
-    SliceEndpoint, SlicePort, TrafficPolicy, Update,
+    ClusterIp, Conditions, EndpointSlice, Fact, FactKey, Hints, Kind, Location, Node, Service, ServicePort,
+    ServiceType, SliceEndpoint, SlicePort, TrafficPolicy, Update,
 };
 use crate::net::{Family, ObjectName, Protocol};
 
@@ -57,7 +57,7 @@ pub fn slice(of: &str, service: &str, ports: &[Port<'_>], endpoints: &[SliceEndp
 
 /// A ready endpoint on no known node, without hints.
 pub fn endpoint(ip: &str) -> SliceEndpoint {
-    SliceEndpoint { ip: ip.parse().unwrap(), conditions: Conditions::default(), node: None, hints: None }
+    SliceEndpoint::new(ip.parse().unwrap(), Conditions::default(), None, None)
 }
 
 /// Changes to an endpoint under construction.
@@ -84,10 +84,17 @@ pub trait Build {
     }
 }
 
+/// The endpoint with another location.
+fn located(endpoint: SliceEndpoint, change: impl FnOnce(&mut Location, Hints)) -> SliceEndpoint {
+    let mut location = endpoint.location.as_deref().cloned().unwrap_or_default();
+    let hints = location.hints.as_deref().cloned().unwrap_or_default();
+    change(&mut location, hints);
+    SliceEndpoint { location: Some(Arc::new(location)), ..endpoint }
+}
+
 impl Build for SliceEndpoint {
-    fn on(mut self, node: &str) -> Self {
-        self.node = Some(node.into());
-        self
+    fn on(self, node: &str) -> Self {
+        located(self, |location, _| location.node = Some(node.into()))
     }
 
     fn conditions(mut self, ready: bool, serving: bool, terminating: bool) -> Self {
@@ -95,18 +102,14 @@ impl Build for SliceEndpoint {
         self
     }
 
-    fn zones(mut self, zones: &[&str]) -> Self {
-        let hints = self.hints.as_deref().cloned().unwrap_or_default();
+    fn zones(self, zones: &[&str]) -> Self {
         let zones = zones.iter().map(|zone| Arc::from(*zone)).collect();
-        self.hints = Some(Arc::new(Hints { zones, ..hints }));
-        self
+        located(self, |location, hints| location.hints = Some(Arc::new(Hints { zones, ..hints })))
     }
 
-    fn nodes(mut self, nodes: &[&str]) -> Self {
-        let hints = self.hints.as_deref().cloned().unwrap_or_default();
+    fn nodes(self, nodes: &[&str]) -> Self {
         let nodes = nodes.iter().map(|node| Arc::from(*node)).collect();
-        self.hints = Some(Arc::new(Hints { nodes, ..hints }));
-        self
+        located(self, |location, hints| location.hints = Some(Arc::new(Hints { nodes, ..hints })))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Answers to requests.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +9,16 @@ use futures::stream::{self, Stream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::encoding::Encoding;
 use super::script::{Fault, Verb};
 use super::selector::Selector;
-use super::store::{Change, Gone, KINDS, Object};
-use super::{Seen, Shared};
+use super::store::{Change, Gone, KINDS, Object, Raw};
+use super::{Protobuf, Seen, Shared};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -32,6 +33,7 @@ const CHANGES: usize = 1000;
 struct Asked {
     verb: Verb,
     index: usize,
+    encoding: Encoding,
     resource: String,
     selector: Selector,
     query: HashMap<String, String>,
@@ -40,22 +42,25 @@ struct Asked {
 pub(super) async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
     let asked = match read(&request, &shared) {
         Ok(asked) => asked,
-        Err((code, message)) => return status(code, &message, None),
+        Err((code, message)) => return status(Encoding::Json, code, &message, None),
     };
+    let encoding = asked.encoding;
     let fault = shared.script.lock().expect("lock").take(asked.verb, &asked.resource);
     match &fault {
-        Some(Fault::Status { code, retry_after }) => return status(*code, "scripted", *retry_after),
+        Some(Fault::Status { code, retry_after }) => return status(encoding, *code, "scripted", *retry_after),
         Some(Fault::NoAnswer) => std::future::pending().await,
-        Some(Fault::Text(text)) => return whole(StatusCode::OK, text.clone()),
+        Some(Fault::Text(text)) => return whole(StatusCode::OK, text.clone().into()),
         _ => {}
     }
-    let pieces = match asked.verb {
-        Verb::List | Verb::Continue => list(&asked, &shared).map(|text| one(text.into())),
+    let verb = asked.verb;
+    let pieces = match verb {
+        Verb::List | Verb::Continue => list(&asked, &shared).map(|page| one(page.into())),
         _ => watch(asked, shared, matches!(fault, Some(Fault::NoInitialEventsEnd))),
     };
+    let is_watch = matches!(verb, Verb::StreamingList | Verb::Watch);
     match pieces {
-        Ok(pieces) => Response::new(streamed(spoil(pieces, fault))),
-        Err(Gone) => status(410, "The resourceVersion or token is too old", None),
+        Ok(pieces) => typed(encoding.content_type(is_watch), Response::new(streamed(spoil(encoding, pieces, fault)))),
+        Err(Gone) => status(encoding, 410, "The resourceVersion or token is too old", None),
     }
 }
 
@@ -68,6 +73,7 @@ fn read(request: &Request<Incoming>, shared: &Shared) -> Result<Asked, (u16, Str
         .map(|(name, value)| (name.to_owned(), decode(value)))
         .collect();
     let resource = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let index = KINDS.iter().position(|(_, plural, _)| *plural == resource);
     let is_true = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
     let verb = match (is_true("watch"), is_true("sendInitialEvents"), query.contains_key("continue")) {
@@ -77,12 +83,18 @@ fn read(request: &Request<Incoming>, shared: &Shared) -> Result<Asked, (u16, Str
         (false, _, false) => Verb::List,
     };
     let url = format!("{path}?{}", decode(raw_query));
-    shared.seen.lock().expect("lock").push(Seen { verb, resource: resource.clone(), url });
+    shared.seen.lock().expect("lock").push(Seen { verb, resource: resource.clone(), url, accept: accept.clone() });
     let index = index.ok_or((404, format!("the server could not find {path}")))?;
+    let encoding =
+        match (accept.contains("application/vnd.kubernetes.protobuf"), *shared.protobuf.lock().expect("lock")) {
+            (true, Protobuf::Spoken) => Encoding::Protobuf,
+            (true, Protobuf::Refused) => return Err((406, "only application/json is spoken here".to_owned())),
+            _ => Encoding::Json,
+        };
     let selector =
         Selector::parse(query.get("labelSelector").map(String::as_str), query.get("fieldSelector").map(String::as_str))
             .map_err(|message| (400, message))?;
-    Ok(Asked { verb, index, resource, selector, query })
+    Ok(Asked { verb, index, encoding, resource, selector, query })
 }
 
 /// Undoes percent encoding.
@@ -107,7 +119,7 @@ fn decode(text: &str) -> String {
 }
 
 /// A page of a list. A token is `list-N/OFFSET`: pages come from the same snapshot.
-fn list(asked: &Asked, shared: &Shared) -> Result<String, Gone> {
+fn list(asked: &Asked, shared: &Shared) -> Result<Vec<u8>, Gone> {
     let (version, snapshot, token, offset) = match asked.query.get("continue") {
         Some(text) => {
             let (token, offset) = text.split_once('/').ok_or(Gone)?;
@@ -122,21 +134,12 @@ fn list(asked: &Asked, shared: &Shared) -> Result<String, Gone> {
     };
     let limit = asked.query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
     let end = limit.map_or(snapshot.len(), |limit: usize| (offset + limit).min(snapshot.len()));
-    let mut text = String::from("{\"kind\":\"List\",\"apiVersion\":\"v1\",\"metadata\":{");
-    let _ = write!(text, "\"resourceVersion\":\"{version}\"");
-    if end < snapshot.len() {
+    let token = (end < snapshot.len()).then(|| {
         let token = token.unwrap_or_else(|| shared.store.keep_list(version, snapshot.clone()));
-        let _ = write!(text, ",\"continue\":\"{token}/{end}\"");
-    }
-    text.push_str("},\"items\":[");
-    for (i, object) in snapshot.get(offset..end).unwrap_or_default().iter().enumerate() {
-        if i > 0 {
-            text.push(',');
-        }
-        text.push_str(&object.json);
-    }
-    text.push_str("]}\n");
-    Ok(text)
+        format!("{token}/{end}")
+    });
+    let items = snapshot.get(offset..end).unwrap_or_default();
+    Ok(asked.encoding.list(asked.index, version, token.as_deref(), items))
 }
 
 /// A watch that is being served.
@@ -191,15 +194,15 @@ fn watch(asked: Asked, shared: Arc<Shared>, forgets_the_end: bool) -> Result<Pie
 impl Watching {
     /// The next piece of the body.
     async fn next(&mut self) -> Option<Bytes> {
-        let mut text = String::new();
-        while text.len() < PIECE {
+        let mut piece = Vec::new();
+        while piece.len() < PIECE {
             let Some(object) = self.initial.pop() else { break };
-            event(&mut text, "ADDED", &object.json);
+            self.event(&mut piece, "ADDED", &object);
         }
         if self.initial.is_empty() && std::mem::take(&mut self.ends_initial) {
-            self.bookmark(&mut text, true);
+            self.bookmark(&mut piece, true);
         }
-        while text.is_empty() {
+        while piece.is_empty() {
             if self.over {
                 return None;
             }
@@ -207,55 +210,60 @@ impl Watching {
             match self.shared.store.changes(self.asked.index, self.sent, CHANGES) {
                 Err(Gone) => {
                     self.over = true;
-                    error_event(&mut text, 410);
+                    piece.extend(self.asked.encoding.event("ERROR", &status_object(410, "scripted")));
                 }
                 Ok((changes, until)) => {
                     for change in &changes {
-                        self.change(&mut text, change);
+                        self.change(&mut piece, change);
                     }
                     self.sent = until;
-                    if text.is_empty() && changes.is_empty() {
-                        self.wait(&mut text).await;
+                    if piece.is_empty() && changes.is_empty() {
+                        self.wait(&mut piece).await;
                     }
                 }
             }
         }
-        Some(text.into())
+        Some(piece.into())
     }
 
-    async fn wait(&mut self, text: &mut String) {
+    async fn wait(&mut self, piece: &mut Vec<u8>) {
         tokio::select! {
             changed = self.changed.changed() => self.over |= changed.is_err(),
             () = tokio::time::sleep_until(self.ends) => {
-                self.bookmark(text, false);
+                self.bookmark(piece, false);
                 self.over = true;
             }
             () = tokio::time::sleep_until(self.next_bookmark) => {
                 self.next_bookmark += *self.shared.bookmark_interval.lock().expect("lock");
-                self.bookmark(text, false);
+                self.bookmark(piece, false);
             }
         }
     }
 
-    fn change(&self, text: &mut String, change: &Change) {
+    fn change(&self, piece: &mut Vec<u8>, change: &Change) {
         if let Some(raw) = &change.raw {
-            text.push_str(raw);
-            text.push('\n');
+            match &**raw {
+                Raw::Event(event) => {
+                    let event_type = event["type"].as_str().unwrap_or_default();
+                    piece.extend(self.asked.encoding.event(event_type, &event["object"]));
+                }
+                Raw::Bytes(bytes) => piece.extend(bytes),
+            }
         }
         let selected =
             |object: &Option<Arc<Object>>| object.clone().filter(|object| self.asked.selector.matches(object));
         match (selected(&change.old), selected(&change.new)) {
             (None, None) => {}
-            (None, Some(new)) => event(text, "ADDED", &new.json),
-            (Some(_), Some(new)) => event(text, "MODIFIED", &new.json),
+            (None, Some(new)) => self.event(piece, "ADDED", &new),
+            (Some(_), Some(new)) => self.event(piece, "MODIFIED", &new),
             // An object that leaves the selection is told in its new state, a deleted one in its last.
             (Some(old), None) => {
-                event(text, "DELETED", change.new.as_ref().map_or(&old.json, |new| &new.json));
+                self.event(piece, "DELETED", change.new.as_ref().unwrap_or(&old));
             }
         }
     }
 
-    fn bookmark(&self, text: &mut String, ends_initial: bool) {
+    fn bookmark(&self, piece: &mut Vec<u8>, ends_initial: bool) {
         if self.asked.query.get("allowWatchBookmarks").is_none_or(|value| value != "true") {
             return;
         }
@@ -265,35 +273,26 @@ impl Watching {
             "kind": kind,
             "metadata": {"resourceVersion": self.sent.to_string(), "annotations": annotations},
         });
-        event(text, "BOOKMARK", &object.to_string());
+        piece.extend(self.asked.encoding.event("BOOKMARK", &object));
+    }
+
+    fn event(&self, piece: &mut Vec<u8>, event_type: &str, object: &Object) {
+        piece.extend(self.asked.encoding.change(event_type, self.asked.index, object));
     }
 }
 
-fn event(text: &mut String, event_type: &str, object: &str) {
-    let _ = writeln!(text, "{{\"type\":\"{event_type}\",\"object\":{object}}}");
-}
-
-fn status_object(code: u16, message: &str) -> String {
+fn status_object(code: u16, message: &str) -> Value {
     let reason = if code == 410 { "Expired" } else { "Scripted" };
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code})
-        .to_string()
-}
-
-fn error_event(text: &mut String, code: u16) {
-    event(text, "ERROR", &status_object(code, "scripted"));
 }
 
 /// Applies a fault to a body.
-fn spoil(pieces: Pieces, fault: Option<Fault>) -> Pieces {
+fn spoil(encoding: Encoding, pieces: Pieces, fault: Option<Fault>) -> Pieces {
     match fault {
         Some(Fault::HangUpAfter(bytes)) => hang_up_after(pieces, bytes).boxed(),
         Some(Fault::Stall) => stream::pending().boxed(),
         Some(Fault::EndAtOnce) => stream::empty().boxed(),
-        Some(Fault::ErrorEvent { code }) => {
-            let mut text = String::new();
-            error_event(&mut text, code);
-            one(text.into())
-        }
+        Some(Fault::ErrorEvent { code }) => one(encoding.event("ERROR", &status_object(code, "scripted")).into()),
         Some(Fault::Garbage(bytes)) => one(bytes.into()).chain(pieces).boxed(),
         Some(Fault::Slow { size, every }) => slow(pieces, size, every).boxed(),
         _ => pieces,
@@ -336,15 +335,21 @@ fn streamed(pieces: Pieces) -> Body {
     StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync()
 }
 
-fn whole(code: StatusCode, text: String) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(text)).map_err(BoxError::from).boxed_unsync());
+fn whole(code: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).map_err(BoxError::from).boxed_unsync());
     *response.status_mut() = code;
     response
 }
 
-fn status(code: u16, message: &str, retry_after: Option<u64>) -> Response<Body> {
+fn typed(content_type: &'static str, mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn status(encoding: Encoding, code: u16, message: &str, retry_after: Option<u64>) -> Response<Body> {
     let code = StatusCode::from_u16(code).expect("a status code");
-    let mut response = whole(code, status_object(code.as_u16(), message));
+    let object = status_object(code.as_u16(), message);
+    let mut response = typed(encoding.content_type(false), whole(code, encoding.object(&object).into()));
     if let Some(seconds) = retry_after {
         response.headers_mut().insert("Retry-After", seconds.into());
     }

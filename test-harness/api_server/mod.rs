@@ -2,8 +2,8 @@
 //!
 //! What it does like the real one: resource versions, label and field selectors (the forms that a proxy sends), pages
 //! with `limit` and `continue`, watches that send `DELETED` when an object leaves the selection, bookmarks, streaming
-//! lists, `timeoutSeconds`, 410 for versions that were compacted away. Objects are kept as text, so that a cluster of
-//! tens of thousands costs little.
+//! lists, `timeoutSeconds`, 410 for versions that were compacted away, JSON and protobuf as the client asks. Objects are
+//! kept as text, so that a cluster of tens of thousands costs little.
 //!
 //! ```ignore
 //! let server = ApiServer::start().await;
@@ -15,6 +15,8 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod answer;
+mod encoding;
+pub mod protobuf;
 mod script;
 mod selector;
 mod store;
@@ -33,7 +35,7 @@ use tokio::task::JoinSet;
 
 use script::Script;
 pub use script::{Fault, Verb};
-use store::Store;
+use store::{Raw, Store};
 
 /// A request that was received.
 #[derive(Clone, Debug)]
@@ -43,10 +45,25 @@ pub struct Seen {
     pub resource: String,
     /// Path and query, decoded.
     pub url: String,
+    /// The `Accept` header.
+    pub accept: String,
+}
+
+/// How the server answers to a client that asks for protobuf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protobuf {
+    /// It speaks it.
+    #[default]
+    Spoken,
+    /// It takes the other encoding that the client accepts, JSON.
+    Unknown,
+    /// 406, whatever else the client accepts.
+    Refused,
 }
 
 /// What connections share.
 struct Shared {
+    protobuf: Mutex<Protobuf>,
     store: Store,
     script: Mutex<Script>,
     seen: Mutex<Vec<Seen>>,
@@ -66,6 +83,7 @@ impl ApiServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
+            protobuf: Mutex::default(),
             store: Store::new(),
             script: Mutex::default(),
             seen: Mutex::default(),
@@ -92,9 +110,19 @@ impl ApiServer {
         self.shared.store.delete(kind, namespace, name)
     }
 
-    /// Sends this line, raw, to all open watches of a kind; it is not remembered.
-    pub fn inject(&self, kind: &str, line: &str) {
-        self.shared.store.inject(kind, line);
+    /// From now on protobuf is spoken, unknown or refused.
+    pub fn set_protobuf(&self, protobuf: Protobuf) {
+        *self.shared.protobuf.lock().expect("lock") = protobuf;
+    }
+
+    /// Sends this event to all open watches of a kind; it is not remembered.
+    pub fn inject(&self, kind: &str, event: &Value) {
+        self.shared.store.inject(kind, Raw::Event(event.clone()));
+    }
+
+    /// Sends these bytes to all open watches of a kind.
+    pub fn inject_bytes(&self, kind: &str, bytes: &[u8]) {
+        self.shared.store.inject(kind, Raw::Bytes(bytes.to_vec()));
     }
 
     /// Forgets all history: watches from an older version get 410, as do tokens of unfinished lists.

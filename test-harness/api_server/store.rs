@@ -1,10 +1,12 @@
 //! Objects in memory with their history.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use serde_json::Value;
 use tokio::sync::watch;
+
+use super::protobuf;
 
 /// Kinds that are served: `kind`, plural name, whether its objects have a namespace.
 pub(super) const KINDS: [(&str, &str, bool); 4] = [
@@ -14,6 +16,9 @@ pub(super) const KINDS: [(&str, &str, bool); 4] = [
     ("ServiceCIDR", "servicecidrs", false),
 ];
 
+/// The `apiVersion` of each of them.
+pub(super) const API_VERSIONS: [&str; 4] = ["v1", "discovery.k8s.io/v1", "v1", "networking.k8s.io/v1"];
+
 /// An object as text, with the parts that selectors look at.
 #[derive(Debug)]
 pub(super) struct Object {
@@ -22,21 +27,39 @@ pub(super) struct Object {
     pub cluster_ip: String,
     pub labels: Vec<(String, String)>,
     pub json: String,
+    /// What [`Object::protobuf`] made of it.
+    encoded: OnceLock<Vec<u8>>,
 }
 
 impl Object {
     pub(super) fn label(&self, label: &str) -> Option<&String> {
         self.labels.iter().find(|(name, _)| name == label).map(|(_, value)| value)
     }
+
+    pub(super) fn value(&self) -> Value {
+        serde_json::from_str(&self.json).expect("our own text")
+    }
+
+    /// The object in protobuf, without what is around it.
+    pub(super) fn protobuf(&self, kind: &str) -> &[u8] {
+        self.encoded.get_or_init(|| protobuf::raw(kind, &self.value()))
+    }
 }
 
-/// A change: what an object was and is. Neither: a raw line for whoever watches.
+/// What is sent though it is no change of an object.
+#[derive(Debug)]
+pub(super) enum Raw {
+    Event(Value),
+    Bytes(Vec<u8>),
+}
+
+/// A change: what an object was and is. Neither: something raw for whoever watches.
 #[derive(Clone)]
 pub(super) struct Change {
     pub version: u64,
     pub old: Option<Arc<Object>>,
     pub new: Option<Arc<Object>>,
-    pub raw: Option<Arc<str>>,
+    pub raw: Option<Arc<Raw>>,
 }
 
 /// A list at one version, for its further pages.
@@ -92,6 +115,7 @@ impl Store {
             cluster_ip: text(&object["spec"]["clusterIP"]),
             labels: labels.into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect(),
             json: object.to_string(),
+            encoded: OnceLock::new(),
         });
         let objects = &mut inner.kinds[index];
         let old = objects.all.insert((new.namespace.clone(), new.name.clone()), new.clone());
@@ -108,7 +132,7 @@ impl Store {
         inner.version += 1;
         let version = inner.version;
         // As the API server does: the last state, with the version of the deletion.
-        let mut value: Value = serde_json::from_str(&old.json).expect("our own text");
+        let mut value = old.value();
         value["metadata"]["resourceVersion"] = version.to_string().into();
         let last = Arc::new(Object {
             namespace: old.namespace.clone(),
@@ -116,6 +140,7 @@ impl Store {
             cluster_ip: old.cluster_ip.clone(),
             labels: old.labels.clone(),
             json: value.to_string(),
+            encoded: OnceLock::new(),
         });
         inner.kinds[index].history.push(Change { version, old: Some(last), new: None, raw: None });
         drop(inner);
@@ -123,12 +148,12 @@ impl Store {
         true
     }
 
-    pub(super) fn inject(&self, kind: &str, line: &str) {
+    pub(super) fn inject(&self, kind: &str, raw: Raw) {
         let (index, _) = kind_index(kind);
         let mut inner = self.lock();
         inner.version += 1;
         let version = inner.version;
-        inner.kinds[index].history.push(Change { version, old: None, new: None, raw: Some(line.into()) });
+        inner.kinds[index].history.push(Change { version, old: None, new: None, raw: Some(Arc::new(raw)) });
         drop(inner);
         self.changed.send_replace(version);
     }
@@ -192,6 +217,5 @@ impl Store {
 fn kind_index(kind: &str) -> (usize, &'static str) {
     let index = KINDS.iter().position(|(name, ..)| *name == kind);
     let index = index.unwrap_or_else(|| panic!("the API server does not serve kind {kind:?}"));
-    let api_versions = ["v1", "discovery.k8s.io/v1", "v1", "networking.k8s.io/v1"];
-    (index, api_versions[index])
+    (index, API_VERSIONS[index])
 }

@@ -37,11 +37,14 @@ fn of_family(random: &mut Random, service: &Service, family: Family, i: usize, m
     let hints = Hinting::any(random);
     let all_here = random.chance(10);
     let mut endpoints: Vec<SliceEndpoint> = (0..count)
-        .map(|e| SliceEndpoint {
-            ip: address(random, family, i, e),
-            conditions: if all_ready { Conditions::default() } else { conditions(random) },
-            node: if all_here { Some(Fixture::NODE.into()) } else { node(random) },
-            hints: hints.hints(random),
+        .map(|e| {
+            let ip = address(random, family, i, e);
+            let conditions = if all_ready { Conditions::default() } else { conditions(random) };
+            let node = if all_here { Some(Fixture::NODE.into()) } else { node(random) };
+            // What has an address of our node is not said to be on another.
+            let is_here = Fixture::host_addresses().contains(&ip);
+            let node = node.filter(|name| !is_here || **name == *Fixture::NODE);
+            SliceEndpoint::new(ip, conditions, node, hints.hints(random))
         })
         .collect();
     random.shuffle(&mut endpoints);

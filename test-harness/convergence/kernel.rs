@@ -1,6 +1,6 @@
 //! What a simulated kernel holds: ours, and others'.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use weir::kernel::xtables::encode::rule_text;
@@ -34,6 +34,12 @@ pub fn all(kernel: &Shared) -> Chains {
     found
 }
 
+/// The chains that differ, or are there only before or only after.
+pub fn difference(before: &Chains, after: &Chains) -> BTreeSet<ChainKey> {
+    let differs = |key: &&ChainKey| before.get(*key) != after.get(*key);
+    before.keys().chain(after.keys()).filter(differs).cloned().collect()
+}
+
 /// The rules of one family. Never fails by fault, unlike what the proxy sees.
 pub fn rules(kernel: &Shared, family: Family) -> Ruleset {
     let [v4, v6] = rules_of(all(kernel));
@@ -53,6 +59,11 @@ pub fn rules_of(chains: Chains) -> [Ruleset; 2] {
 
 pub fn chain(kernel: &Shared, family: Family, table: Table, name: &str) -> Option<Vec<ObservedRule>> {
     lock(kernel).chains(family, table).remove(&ChainName::new(name))
+}
+
+/// `iptables -F` of one chain.
+pub fn flush(kernel: &Shared, family: Family, table: Table, chain: &str) {
+    while lock(kernel).remove_rule(family, table, chain, 0).is_some() {}
 }
 
 fn owned(key: &ChainKey) -> bool {

@@ -182,6 +182,12 @@ impl Watch for Promise {
         self.ask();
     }
 
+    fn repairing_chains(&mut self) {
+        self.repairing = false;
+        self.asked.clear();
+        self.note("repair of single chains".to_owned());
+    }
+
     fn wrote(&mut self, succeeded: bool) {
         self.note(format!("  written: {succeeded}"));
         if succeeded {

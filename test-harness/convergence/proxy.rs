@@ -8,6 +8,7 @@ use weir::engine::{
     Action, ApplyFailure, Backend, Engine, Event, IptablesBackend, Moment, Notice, Pacing, RepairMode, Resolved,
     SharedSettings,
 };
+use weir::kernel::xtables::{ChainKey, Culprit, Scope, Suspicion};
 use weir::model::{ServicePort, ServicePortKey, Settings};
 use weir::net::{Family, ObjectName};
 use weir::plan::Move;
@@ -16,11 +17,14 @@ use weir::sim::scenario::Fixture;
 use weir::state::{State, Update};
 
 use crate::kernel::Shared;
+use crate::spy::Spy;
 
 /// What the proxy does to the kernel, for those who keep watch.
 pub trait Watch {
     fn applying(&mut self, _moves: &[Move]) {}
     fn repairing(&mut self, _model: &[Arc<ServicePort>]) {}
+    /// Some chains only, to be as they were.
+    fn repairing_chains(&mut self) {}
     /// It wrote, and says whether that succeeded.
     fn wrote(&mut self, _succeeded: bool) {}
     fn noticed(&mut self, _notice: &Notice) {}
@@ -60,7 +64,8 @@ impl Facts {
 pub struct Proxy {
     facts: Facts,
     engine: Engine,
-    backend: IptablesBackend<Shared>,
+    backend: IptablesBackend<Spy>,
+    pub spy: Spy,
     pub now: Moment,
     wake: Option<Moment>,
     /// The outcome of the kernel action in flight, not told yet.
@@ -73,6 +78,17 @@ pub fn shared(settings: Settings) -> SharedSettings {
     Arc::new(Mutex::new(Arc::new(settings)))
 }
 
+/// Somebody may have changed anything.
+pub fn drift() -> Event {
+    Event::DriftSeen(Suspicion::anything())
+}
+
+/// Somebody was seen to change these chains.
+pub fn drift_of(chains: BTreeSet<ChainKey>) -> Event {
+    let by = [Culprit { pid: 4711, name: "iptables".into() }].into();
+    Event::DriftSeen(Suspicion { scope: Scope::Chains(chains), by })
+}
+
 fn pacing() -> Pacing {
     let mut pacing = Pacing::new(Duration::from_millis(100), Duration::from_secs(30));
     pacing.first_quarantine_retry = Duration::from_secs(5);
@@ -83,10 +99,12 @@ fn pacing() -> Pacing {
 impl Proxy {
     /// Starts without memory over what the kernel holds.
     pub fn start(kernel: &Shared, settings: &SharedSettings, now: Moment) -> Self {
+        let spy = Spy::new(kernel);
         Proxy {
             facts: Facts::default(),
             engine: Engine::new(pacing()),
-            backend: IptablesBackend::new(kernel.clone(), settings.clone(), Family::ALL.to_vec()),
+            backend: IptablesBackend::new(spy.clone(), settings.clone(), Family::ALL.to_vec()),
+            spy,
             now,
             wake: None,
             done: None,
@@ -129,12 +147,14 @@ impl Proxy {
                 watch.wrote(result.is_ok());
                 self.done = Some(Event::ApplyDone(result));
             }
-            Action::Repair { model, mode } => {
+            Action::Repair { model, scope, mode } => {
                 let writes = mode == RepairMode::Repair;
-                if writes {
-                    watch.repairing(&model);
+                match scope {
+                    _ if !writes => {}
+                    Scope::All => watch.repairing(&model),
+                    Scope::Chains(_) => watch.repairing_chains(),
                 }
-                let result = self.backend.repair(&model, mode);
+                let result = self.backend.repair(&model, &scope, mode);
                 if writes {
                     watch.wrote(result.is_ok());
                 }

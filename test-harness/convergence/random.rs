@@ -16,7 +16,7 @@ use weir::state::{Fact, FactKey, Kind, Update};
 use crate::cluster::{Case, Cluster, Entry, Random, seeds};
 use crate::kernel::{self, Shared, lock};
 use crate::promise::Promise;
-use crate::proxy::{Proxy, shared};
+use crate::proxy::{Proxy, drift, drift_of, shared};
 
 const CASES: u64 = 40;
 const EVENTS: usize = 40;
@@ -202,7 +202,8 @@ impl History {
         let family = *self.random.pick(&Family::ALL);
         let table = *self.random.pick(&[Table::Nat, Table::Nat, Table::Filter, Table::Mangle]);
         let kind = self.random.below(6);
-        let chains: Vec<_> = kernel::all(&self.kernel).into_iter().filter(|(key, _)| key.family == family).collect();
+        let before = kernel::all(&self.kernel);
+        let chains: Vec<_> = before.clone().into_iter().filter(|(key, _)| key.family == family).collect();
         let ours: Vec<_> = kernel::ours(&self.kernel).into_iter().filter(|(key, _)| key.family == family).collect();
         let mut kernel = lock(&self.kernel);
         match kind {
@@ -231,8 +232,13 @@ impl History {
         }
         drop(kernel);
         self.promise.disturbed();
-        if self.random.chance(40) {
-            self.proxy.step(Event::DriftSuspected, &mut self.promise);
+        match self.random.below(100) {
+            0..20 => self.proxy.step(drift(), &mut self.promise),
+            20..60 => {
+                let changed = kernel::difference(&before, &kernel::all(&self.kernel));
+                self.proxy.step(drift_of(changed), &mut self.promise);
+            }
+            _ => {}
         }
     }
 

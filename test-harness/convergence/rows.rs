@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use weir::engine::Event;
 use weir::kernel::xtables::variant::Variant;
 use weir::kernel::xtables::{BuiltinChange, Changes, ObservedRule, Rule, Table, Target, Xtables};
 use weir::model::oracle::{Host, Packet, Verdict, judge};
@@ -17,7 +16,7 @@ use weir::sim::{Faults, SimKernel};
 
 use crate::cluster::{Cluster, Random};
 use crate::kernel::{self, Shared, lock};
-use crate::proxy::{Proxy, shared};
+use crate::proxy::{Proxy, drift, shared};
 
 const FAMILY: Family = Family::V4;
 
@@ -26,7 +25,7 @@ fn settings() -> Arc<Settings> {
 }
 
 /// A proxy that has written its rules for some services, and the kernel under it.
-fn served(variant: Variant) -> (Shared, Proxy, Cluster) {
+pub fn served(variant: Variant) -> (Shared, Proxy, Cluster) {
     let kernel: Shared = Arc::new(Mutex::new(SimKernel::new(variant)));
     let mut random = Random::new(7);
     let mut cluster = Cluster::empty(&mut random);
@@ -103,7 +102,7 @@ fn j13_a_reference_from_outside_holds_up_only_what_it_refers_to() {
         assert_ne!(before, model);
 
         lock(&kernel).edit(FAMILY, "*nat\n:ADMIN - [0:0]\n-X ADMIN\nCOMMIT\n").unwrap();
-        proxy.step(Event::DriftSuspected, &mut ());
+        proxy.step(drift(), &mut ());
         proxy.pass(Duration::from_secs(300), &mut ());
         kernel::assert_holds(&kernel, &settings(), &model, &format!("{variant}"));
     }
@@ -150,7 +149,7 @@ fn j19_flushed_tables_are_written_again() {
         for family in Family::ALL {
             tables.iter().for_each(|table| lock(&kernel).flush_table(family, *table));
         }
-        proxy.step(Event::DriftSuspected, &mut ());
+        proxy.step(drift(), &mut ());
         proxy.pass(Duration::from_secs(1), &mut ());
         kernel::assert_holds(&kernel, &settings(), &cluster.model(), &format!("{tables:?}"));
         let canary = |table: &Table| kernel::chain(&kernel, FAMILY, *table, "KUBE-PROXY-CANARY");
@@ -164,7 +163,7 @@ fn j19_a_locked_kernel_is_no_drift() {
     let (kernel, mut proxy, cluster) = served(Variant::Legacy);
     lock(&kernel).set_faults(Faults { seed: 1, busy: 1.0, ..Faults::default() });
     let commits = lock(&kernel).commits();
-    proxy.step(Event::DriftSuspected, &mut ());
+    proxy.step(drift(), &mut ());
     proxy.pass(Duration::from_secs(120), &mut ());
     assert_eq!(lock(&kernel).commits(), commits);
     assert!(proxy.engine().status().health(FAMILY, proxy.now).is_err(), "and health says so");

@@ -46,9 +46,9 @@ impl Tools {
         path_with(self.folder.path())
     }
 
-    /// Makes a command find these tools.
+    /// Makes a command find these tools, and use them where it could do without.
     pub fn given_to(&self, mut command: Command) -> Command {
-        command.env("PATH", self.path());
+        command.arg("--iptables-driver=restore").env("PATH", self.path());
         command
     }
 

@@ -118,7 +118,8 @@ fn ip(address: IpAddr) -> String {
 #[derive(Clone)]
 pub struct Endpoint {
     addresses: PerFamily<Option<IpAddr>>,
-    node: &'static str,
+    /// `None`: its entry does not say.
+    node: Option<&'static str>,
     more: String,
 }
 
@@ -127,7 +128,12 @@ impl Endpoint {
     pub fn of(lab: &Lab, pod: &Host) -> Endpoint {
         let on_node = lab.pods().iter().any(|other| other.name() == pod.name());
         let addresses = PerFamily::new(|family| pod.address(family));
-        Endpoint { addresses, node: if on_node { NODE } else { "node2" }, more: String::new() }
+        Endpoint { addresses, node: Some(if on_node { NODE } else { "node2" }), more: String::new() }
+    }
+
+    /// As if nobody knew on which node it is.
+    pub fn anywhere(self) -> Endpoint {
+        Endpoint { node: None, ..self }
     }
 
     /// With a field, in YAML.
@@ -148,7 +154,8 @@ impl Endpoint {
 
     fn text(&self, family: Family) -> Option<String> {
         let address = self.addresses.get(family).map(ip)?;
-        Some(format!("- {{addresses: [{address:?}], nodeName: {}{}}}\n", self.node, self.more))
+        let node = self.node.map(|name| format!(", nodeName: {name}")).unwrap_or_default();
+        Some(format!("- {{addresses: [{address:?}]{node}{}}}\n", self.more))
     }
 }
 
@@ -159,8 +166,16 @@ pub fn node_in_zone(zone: &str) -> String {
     )
 }
 
-/// What a source says at first, or after it was interrupted: these are all the objects there are.
+/// What a source says at first, or after it was interrupted: these are all the objects there are, and the node under
+/// test if it is not among them.
 pub fn facts(objects: &[String]) -> Vec<Update> {
+    let has_node = objects.iter().any(|object| object.contains("kind: Node\n"));
+    let node = (!has_node).then(|| format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: {NODE}}}\n"));
+    facts_alone(&[objects, node.as_slice()].concat())
+}
+
+/// These are all the objects there are.
+pub fn facts_alone(objects: &[String]) -> Vec<Update> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("all.yaml"), objects.concat()).unwrap();
     let loaded = load(Config { dir: folder.path().to_owned(), node_name: NODE.into() }).unwrap();

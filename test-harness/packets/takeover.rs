@@ -9,7 +9,7 @@ use weir::cmd::settle::{self, HostFacts};
 use weir::cmd::{Cli, Command};
 use weir::kernel::xtables::variant::Variant;
 use weir::kernel::xtables::{Changes, Table, Xtables};
-use weir::lab::{EchoServer, Host};
+use weir::lab::{EchoServer, Flow, Host, Probe};
 use weir::model::Settings;
 use weir::net::{Family, Protocol};
 use weir::plan::iptables::Desired;
@@ -66,12 +66,17 @@ fn more() -> Vec<Service> {
     (101..=140).map(service).collect()
 }
 
-/// The same services as facts.
+/// The same services as facts, with all endpoints on this node.
 fn objects(services: &[Service]) -> Vec<String> {
-    services.iter().map(object).collect()
+    objects_away(services, &[])
 }
 
-fn object(service: &Service) -> String {
+/// The same with the endpoints of these numbers said to be on another node.
+fn objects_away(services: &[Service], away: &[u8]) -> Vec<String> {
+    services.iter().map(|service| object(service, away)).collect()
+}
+
+fn object(service: &Service, away: &[u8]) -> String {
     let (v4, v6) = (Family::V4, Family::V6);
     let Service { namespace, name, node_port, .. } = service;
     let mut spec = String::new();
@@ -107,7 +112,10 @@ fn object(service: &Service) -> String {
          clusterIPs: [{ip4}, '{ip6}']\n  ipFamilies: [IPv4, IPv6]\n  ports: [{{name: p80, port: 80{port}}}]\n{spec}{status}"
     );
     for family in Family::ALL {
-        let entry = |number: &u8| format!("- {{addresses: ['{}'], nodeName: {NODE}}}\n", endpoint_ip(family, *number));
+        let node = |number: &u8| if away.contains(number) { "elsewhere" } else { NODE };
+        let entry = |number: &u8| {
+            format!("- {{addresses: ['{}'], nodeName: {}}}\n", endpoint_ip(family, *number), node(number))
+        };
         let endpoints: String = service.endpoints.iter().map(entry).collect();
         let endpoints =
             if endpoints.is_empty() { "endpoints: []\n".to_owned() } else { format!("endpoints:\n{endpoints}") };
@@ -197,18 +205,33 @@ impl Left {
         lines.filter(|line| ours.iter().any(|name| line.contains(name))).map(str::to_owned).collect()
     }
 
+    /// kube-proxy's first sync after it was started again: its chains are written anew, each table at once.
+    fn give_back(&self, services: &[Service]) {
+        for family in self.world.families() {
+            let rules = Book::write(family, services, true);
+            // What it does not own is there already.
+            let own = |line: &&str| !line.starts_with("-A") || line.starts_with("-A KUBE-");
+            let own: String = rules
+                .lines()
+                .filter(own)
+                .filter(|l| !l.contains("KUBE-FIREWALL"))
+                .fold(String::new(), |text, line| text + line + "\n");
+            restore(self.world.lab.node(), &self.world.driver, family, &own);
+        }
+    }
+
     /// weir takes over while clients connect. Whatever differed before does not any more, and others' rules are as they
     /// were.
-    fn take_over(&self, services: &[Service]) -> usize {
+    fn take_over(&self, objects: &[String]) -> usize {
         let others = self.others_rules();
         assert!(others.len() >= 20, "{others:?}");
         let (weir, connections) = while_connecting(&self.clients(), || {
             let weir = self.world.another(SELDOM);
-            weir.tell(facts(&objects(services)));
+            weir.tell(facts(objects));
             weir
         });
         drop(weir);
-        let left = self.difference(facts(&objects(services)));
+        let left = self.difference(facts(objects));
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(self.others_rules(), others);
         connections
@@ -290,6 +313,41 @@ fn over_kube_proxys_rules_nothing_changes() {
     });
 }
 
+/// Endpoints on other nodes: their chains go, the chains that chose them lead to them directly, and nothing else
+/// changes. Then kube-proxy comes back. Nobody who connects meanwhile notices, nor does a connection that is open.
+#[test]
+fn chains_of_endpoints_elsewhere_go_and_come_back() {
+    on_each_variant(|variant| {
+        let services = six();
+        let Some(left) = Left::new(variant, &services, true) else { return };
+        let objects = objects_away(&services, &[1, 4]);
+        let changes = left.difference(facts(&objects));
+        let count = |start: &str, stays: bool| {
+            let named = changes.chains.iter().filter(|(key, _)| key.name.as_str().starts_with(start));
+            named.filter(|(_, change)| change.after.is_some() == stays).count()
+        };
+        let families = left.world.families().len();
+        assert_eq!(count("KUBE-SVC-XPGD46QRK7WJZT7O", true), families, "svc1");
+        assert_eq!(count("KUBE-SVC-4SW47YFZTEDKD3PK", true), families, "svc4");
+        assert_eq!(count("KUBE-SEP-", false), 2 * families, "endpoints 1 and 4");
+        assert_eq!((changes.chains.len(), changes.builtin.len()), (4 * families, 0), "{:?}", changed(&changes));
+
+        let open = || left.clients().into_iter().map(|(host, to)| Flow::open(host, &Probe::tcp(to)).unwrap());
+        let mut flows: Vec<Flow> = open().collect();
+        let servers: Vec<String> = flows.iter_mut().map(|flow| flow.ask().unwrap().server).collect();
+        let there = left.take_over(&objects);
+        flows.extend(open());
+        let new_servers: Vec<String> = flows[servers.len()..].iter_mut().map(|f| f.ask().unwrap().server).collect();
+        let ((), back) = while_connecting(&left.clients(), || left.give_back(&services));
+        for (flow, server) in flows.iter_mut().zip(servers.iter().chain(&new_servers)) {
+            assert_eq!(flow.ask().unwrap().server, *server, "{variant}: a connection that was open");
+        }
+        let changes = left.difference(facts(&objects));
+        assert_eq!(changes.chains.len(), 4 * families, "as at first: {:?}", changed(&changes));
+        println!("{variant}: {there} connections on the way there, {back} on the way back");
+    });
+}
+
 /// kube-proxy writes services in whatever order its maps have. Then the chains where the order shows are written anew,
 /// and no other.
 #[test]
@@ -301,7 +359,7 @@ fn another_order_of_services_changes_only_the_dispatch() {
         let changes = left.difference(facts(&objects(&services)));
         assert_eq!(changed(&changes), ["nat KUBE-NODEPORTS", "nat KUBE-SERVICES"]);
         assert_eq!(changes.builtin, []);
-        left.take_over(&services);
+        left.take_over(&objects(&services));
     });
 }
 
@@ -317,7 +375,7 @@ fn a_large_clusters_rules_are_taken_over_under_traffic() {
         let wrong: Vec<_> = names.iter().filter(|name| others.iter().any(|other| name.contains(other))).collect();
         assert!(wrong.is_empty(), "{variant}: these are as they were: {wrong:?}");
         assert!(names.contains(&"nat KUBE-SERVICES".to_owned()) && changes.builtin.is_empty(), "{names:?}");
-        let connections = left.take_over(&services);
+        let connections = left.take_over(&objects(&services));
         println!("{variant}: {connections} connections while {} chains changed", changes.chains.len());
     });
 }
@@ -335,7 +393,7 @@ fn what_is_stale_goes_and_the_rest_is_served_on() {
         let deleted = changes.chains.values().filter(|change| change.after.is_none()).count();
         // Of each of thirty: the service and its endpoint; and the one endpoint that was replaced.
         assert_eq!(deleted, (30 * 2 + 1) * left.world.families().len(), "{:?}", changed(&changes));
-        left.take_over(&new);
+        left.take_over(&objects(&new));
         left.world.judge_both(|family| {
             let endpoint = |number| SocketAddr::new(endpoint_ip(family, number), 80).to_string();
             let seen = |number| super::seen::Seen::Masqueraded(endpoint(number));

@@ -28,7 +28,8 @@ fn line(port: &ServicePort) -> String {
     word("external", format!("{:?}", port.external_policy));
     let endpoint = |e: &weir::model::ModelEndpoint| {
         let flag = |flag, letter| if e.flags.contains(flag) { letter } else { "" };
-        format!("{}{}{}", e.endpoint, flag(EndpointFlags::CLUSTER, "+c"), flag(EndpointFlags::LOCAL, "+l"))
+        let lists = [flag(EndpointFlags::CLUSTER, "+c"), flag(EndpointFlags::LOCAL, "+l")].concat();
+        format!("{}{lists}{}", e.endpoint, flag(EndpointFlags::ELSEWHERE, "+elsewhere"))
     };
     word("endpoints", list(port.endpoints.iter().map(endpoint).collect()));
     word("any", port.has_any_endpoint.to_string());

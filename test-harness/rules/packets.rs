@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use weir::model::oracle::{Host, Packet};
-use weir::model::{LocalDetector, NodePortAddresses, ServicePort, Settings};
+use weir::model::{EndpointFlags, LocalDetector, NodePortAddresses, ServicePort, Settings};
 use weir::net::{Family, PerFamily, Protocol};
 use weir::sim::scenario::Fixture;
 
@@ -61,8 +61,25 @@ pub fn packet(random: &mut Random, model: &[Arc<ServicePort>], family: Family) -
     if random.chance(20) {
         (destination, protocol, number) = near_miss(random, destination, protocol, number);
     }
-    let (source, in_interface) = source(random, family, port, destination);
+    let (mut source, mut in_interface) = source(random, family, port, destination);
+    if is_elsewhere(model, source) {
+        in_interface = Some(Fixture::OUTER_INTERFACE);
+        if model.iter().any(|port| port.cluster_ip == destination) {
+            // Its own node has sent it to an endpoint. A pod of this node may send the same.
+            (source, in_interface) = (pod(family), Some(Fixture::POD_INTERFACE));
+        }
+    }
     Packet { source, destination, protocol, port: number, in_interface: in_interface.map(str::to_owned) }
+}
+
+/// An endpoint on another node.
+fn is_elsewhere(model: &[Arc<ServicePort>], ip: IpAddr) -> bool {
+    let mut endpoints = model.iter().flat_map(|port| &port.endpoints);
+    endpoints.any(|e| e.endpoint.ip == ip && e.flags.contains(EndpointFlags::ELSEWHERE))
+}
+
+fn pod(family: Family) -> IpAddr {
+    Fixture::client("pod", family).map_or(loopback(family), |(_, ip)| ip)
 }
 
 /// Something that the service answers to.

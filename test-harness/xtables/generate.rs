@@ -98,7 +98,11 @@ impl Random {
         let protocol = self.maybe(60, |r| *r.pick(&Protocol::ALL));
         let mut matches: Vec<Match> = (0..self.below(3)).map(|_| self.a_match()).collect();
         if let Some(protocol) = protocol.filter(|_| self.chance(70)) {
-            let (source, destination) = (self.maybe(20, Random::ports), self.maybe(80, Random::ports));
+            let (mut source, destination) = (self.maybe(20, Random::ports), self.maybe(80, Random::ports));
+            // iptables-nft writes two inverted ports as "not both of them", which is something else.
+            if let (Some(source), Some(PortRange { invert: true, .. })) = (&mut source, &destination) {
+                source.invert = false;
+            }
             matches.push(Match::Ports { protocol, source, destination });
         }
         let interface = |r: &mut Random, name: &str| InterfaceMatch { invert: r.chance(50), name: name.into() };

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::options::VariantChoice;
+use super::options::{IptablesDriver, VariantChoice};
 use super::{Failure, logging};
 use crate::lab::sandbox::{self, Entered};
 
@@ -41,6 +41,9 @@ pub struct DemoArgs {
     /// Which iptables to write: the legacy tables or those of nf_tables
     #[arg(long, value_enum, default_value_t, value_name = "VARIANT")]
     pub iptables_variant: VariantChoice,
+    /// How rules get into the kernel
+    #[arg(long, value_enum, default_value_t, value_name = "DRIVER")]
+    pub iptables_driver: IptablesDriver,
     /// Log what weir does on the node: 0 to 1 informs, 2 to 4 debugs, 5 and more traces [default: no logs; -v alone: 1]
     #[arg(short = 'v', long = "v", value_name = "LEVEL", num_args = 0..=1, default_missing_value = "1")]
     pub verbosity: Option<u8>,
@@ -59,7 +62,7 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     if let Some(verbosity) = args.verbosity {
         logging::init(logging::level(verbosity), logging::Format::Text);
     }
-    let as_expected = run::run(args.iptables_variant)?;
+    let as_expected = run::run(args.iptables_variant, args.iptables_driver)?;
     Ok(if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Failure, failure};
-use crate::cmd::options::{DetectLocalMode, ProxyMode, RuleOptions, VariantChoice};
+use crate::cmd::options::{DetectLocalMode, IptablesDriver, ProxyMode, RuleOptions, VariantChoice};
 use crate::cmd::proxy::{NodeConfig, RunningNode};
 use crate::engine::{Handle, Pacing, Status};
-use crate::kernel::xtables::restore::RestoreDriver;
+use crate::kernel::xtables::Driver;
 use crate::lab::Host;
 use crate::source::manifest;
 
@@ -39,7 +39,7 @@ impl Weir {
     ///
     /// # Errors
     /// It does not come up.
-    pub fn start(node: &Host, folder: PathBuf, driver: RestoreDriver) -> Result<Weir, Failure> {
+    pub fn start(node: &Host, folder: PathBuf, driver: Driver) -> Result<Weir, Failure> {
         let config = config()?;
         let (report, reported) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
@@ -71,9 +71,18 @@ impl Weir {
         }
     }
 
-    /// As someone does who suspects that the rules were changed.
-    pub fn look_at_once(&self) {
-        self.handle.drift_suspected();
+    /// How many objects somebody else has changed, as found so far.
+    pub fn drift_found(&self) -> u64 {
+        self.handle.status().counters.drift.values().sum()
+    }
+
+    /// Waits until more are found, and returns how many more; none if that takes too long.
+    pub fn wait_for_drift(&self, before: u64, patience: Duration) -> u64 {
+        let begin = Instant::now();
+        while self.drift_found() == before && begin.elapsed() < patience {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.drift_found() - before
     }
 
     /// How long the last change of rules took in the kernel and its tools.
@@ -104,6 +113,7 @@ fn config() -> Result<NodeConfig, Failure> {
     let rules = RuleOptions {
         proxy_mode: ProxyMode::Iptables,
         iptables_variant: VariantChoice::Auto,
+        iptables_driver: IptablesDriver::Auto,
         cluster_cidr: nets.map_err(failure)?,
         detect_local_mode: DetectLocalMode::ClusterCidr,
         pod_bridge_interface: None,
@@ -122,7 +132,7 @@ fn config() -> Result<NodeConfig, Failure> {
 fn serve(
     config: NodeConfig,
     dir: PathBuf,
-    driver: RestoreDriver,
+    driver: Driver,
     report: &mpsc::Sender<Handle>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), Failure> {

@@ -9,8 +9,7 @@ use super::rules::{self, Way};
 use super::steps::Attempt;
 use super::table::{Row, Table};
 use super::{Failure, failure};
-use crate::kernel::xtables::restore::RestoreDriver;
-use crate::kernel::xtables::variant::Binaries;
+use crate::kernel::xtables::{Changes, Driver, Xtables};
 use crate::lab::{Host, Lab};
 use crate::model::oracle::Packet;
 use crate::net::{Family, Protocol};
@@ -20,7 +19,7 @@ use crate::sim::trace::Ruleset;
 pub struct Stage<'a, W> {
     pub lab: &'a Lab,
     pub table: Table<W>,
-    driver: RestoreDriver,
+    driver: Driver,
     names: Names,
     /// Of each family that is served, as last read.
     rules: Vec<Ruleset>,
@@ -28,14 +27,14 @@ pub struct Stage<'a, W> {
 
 impl<'a, W: Write> Stage<'a, W> {
     /// The lab, without rules.
-    pub fn new(lab: &'a Lab, driver: RestoreDriver, table: Table<W>) -> Self {
+    pub fn new(lab: &'a Lab, driver: Driver, table: Table<W>) -> Self {
         Stage { lab, table, driver, names: Names::of_lab(lab), rules: Vec::new() }
     }
 
     /// The families that both the lab and the tools know.
     pub fn families(&self) -> Vec<Family> {
         let known = |family: &Family| self.lab.node().address(*family).is_some();
-        self.driver.tools().families().into_iter().filter(known).collect()
+        self.driver.families().into_iter().filter(known).collect()
     }
 
     /// Reads the rules that the kernel really holds on the node.
@@ -53,9 +52,10 @@ impl<'a, W: Write> Stage<'a, W> {
         self.lab.host(name).ok_or_else(|| failure(format!("there is no host {name}")))
     }
 
-    /// The programs of IPv4.
-    pub fn binaries(&self) -> Result<&Binaries, Failure> {
-        self.driver.tools().binaries.v4.as_ref().map_err(failure)
+    /// Changes rules on the node as somebody else would.
+    pub fn meddle(&self, changes: &Changes) -> Result<(), Failure> {
+        let mut driver = self.driver.clone();
+        self.lab.node().run(|| driver.apply(changes)).map_err(failure)?.map_err(failure)
     }
 
     /// Makes connections and notes what became of them, unless their family is not served here.

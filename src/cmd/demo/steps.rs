@@ -107,10 +107,10 @@ pub fn rolling() -> (Attempt, Attempt) {
     (with(&["pod3"]), with(&["pod5"]))
 }
 
-/// What is tried while rules are missing, and when they are back.
-pub fn flushed() -> (Attempt, Attempt) {
-    let with = |times, expected| Attempt { from: "pod1", to: v4(10, 96, 0, 10, 80), times, expected };
-    (with(1, Fate::Unreachable), with(SHARED, Fate::answered(WEB_PODS, Seen::Kept)))
+/// What is tried after rules were deleted and came back.
+pub fn flushed() -> Attempt {
+    let to = v4(10, 96, 0, 10, 80);
+    Attempt { from: "pod1", to, times: SHARED, expected: Fate::answered(WEB_PODS, Seen::Kept) }
 }
 
 /// What still works when weir is stopped.

@@ -82,7 +82,7 @@ fn model(folder: &Folder) -> Vec<Arc<ServicePort>> {
 
 fn all_attempts() -> Vec<Attempt> {
     let daily = steps::daily().into_iter().flat_map(|step| step.attempts);
-    daily.chain([steps::rolling().0, steps::flushed().1]).chain(steps::stopped()).collect()
+    daily.chain([steps::rolling().0, steps::flushed()]).chain(steps::stopped()).collect()
 }
 
 fn check(model: &[Arc<ServicePort>], attempts: &[Attempt]) {

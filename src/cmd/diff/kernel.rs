@@ -6,15 +6,14 @@ use crate::cmd::Failure;
 use crate::cmd::accounting::Accounting;
 use crate::cmd::options::VariantChoice;
 use crate::kernel::xtables::decode::read_scattered;
-use crate::kernel::xtables::restore::RestoreDriver;
 use crate::kernel::xtables::variant::Variant;
-use crate::kernel::xtables::{Table, Xtables};
+use crate::kernel::xtables::{Driver, Table, Xtables};
 use crate::net::Family;
 use crate::plan::iptables::Comparison;
 
 /// What is compared with.
 pub enum Against {
-    Live(RestoreDriver),
+    Live(Driver),
     Empty,
     /// Output of `iptables-save` and `ip6tables-save`.
     Files(Vec<SavedRules>),
@@ -46,7 +45,7 @@ impl Against {
     pub fn open(
         what: &str,
         ipv6: Option<&Path>,
-        live: impl FnOnce() -> Result<RestoreDriver, Failure>,
+        live: impl FnOnce() -> Result<Driver, Failure>,
     ) -> Result<Self, Failure> {
         match (what, ipv6) {
             ("live" | "empty", Some(file)) => Err(Failure::new(format!(
@@ -69,7 +68,7 @@ impl Against {
 
     pub fn families(&self) -> Vec<Family> {
         match self {
-            Against::Live(driver) => driver.tools().families(),
+            Against::Live(driver) => driver.families(),
             Against::Empty => Family::ALL.to_vec(),
             Against::Files(files) => files.iter().map(|saved| saved.family).collect(),
         }
@@ -78,7 +77,7 @@ impl Against {
     /// The accounting objects that rules would name.
     pub fn accounting(&self) -> Accounting {
         match self {
-            Against::Live(driver) => Accounting::foretell(&driver.tools().families()),
+            Against::Live(driver) => Accounting::foretell(&driver.families()),
             Against::Empty => Accounting::default(),
             Against::Files(files) => Accounting::named_in(files.iter().map(|saved| saved.text.as_str())),
         }
@@ -87,7 +86,7 @@ impl Against {
     /// For the form of restore input: that of the tools at hand, or the one that was asked for.
     pub fn variant(&self, choice: VariantChoice) -> Variant {
         match (self, choice) {
-            (Against::Live(driver), _) => driver.tools().variant,
+            (Against::Live(driver), _) => driver.variant(),
             (_, VariantChoice::Nft) => Variant::Nft,
             (_, VariantChoice::Legacy | VariantChoice::Auto) => Variant::Legacy,
         }
@@ -103,8 +102,8 @@ impl Against {
     }
 }
 
-fn show_live(driver: &mut RestoreDriver, comparison: &mut Comparison) -> Result<(), Failure> {
-    for family in driver.tools().families() {
+fn show_live(driver: &mut Driver, comparison: &mut Comparison) -> Result<(), Failure> {
+    for family in driver.families() {
         for table in Table::ALL {
             driver
                 .observe(family, table, &mut |chain| comparison.observed(family, table, chain))

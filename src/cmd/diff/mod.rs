@@ -100,8 +100,7 @@ fn difference(args: &DiffArgs) -> Result<(Changes, Variant), Failure> {
     args.pacing.settle()?;
     let node_name = settle::node_name(&args.source)?;
     let source = args.source.choice()?;
-    let mut against =
-        Against::open(&args.against, args.against_ipv6.as_deref(), || live::open(args.rules.iptables_variant))?;
+    let mut against = Against::open(&args.against, args.against_ipv6.as_deref(), || live::open_as(&args.rules))?;
     let families = against.families();
     if matches!(against, Against::Live(_)) {
         settle::check_families(&args.rules, &families)?;

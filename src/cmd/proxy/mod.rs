@@ -15,7 +15,7 @@ pub use node::{NodeConfig, RunningNode};
 use super::options::{DetectLocalMode, LogOptions, PacingOptions, RuleOptions, SourceChoice, SourceOptions};
 use super::{Failure, live, settle};
 use crate::engine::Pacing;
-use crate::kernel::xtables::restore::RestoreDriver;
+use crate::kernel::xtables::Driver;
 use crate::source::{Updates, kube, manifest};
 
 /// What can be typed after `weir proxy`.
@@ -50,8 +50,8 @@ pub fn run(args: ProxyArgs) -> Result<(), Failure> {
     runtime.block_on(async {
         let stop = StopSignals::listen()?;
         let updates = open_source(&source, &node_name).await?;
-        let driver = live::open_for_writing(args.rules.iptables_variant)?;
-        settle::check_families(&args.rules, &driver.tools().families())?;
+        let driver = live::open_for_writing(&args.rules)?;
+        settle::check_families(&args.rules, &driver.families())?;
         log_settled(&node_name, &source, &args.rules, &pacing, &driver);
         let config = NodeConfig { node_name, rules: args.rules, pacing };
         let node = RunningNode::start(config, driver, updates)?;
@@ -60,16 +60,15 @@ pub fn run(args: ProxyArgs) -> Result<(), Failure> {
 }
 
 /// One line that says what this process is going to do, and one for what it cannot do.
-fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacing: &Pacing, driver: &RestoreDriver) {
-    let tools = driver.tools();
-    let families: Vec<&str> = tools.families().iter().map(|family| family.as_str()).collect();
+fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacing: &Pacing, driver: &Driver) {
+    let families: Vec<&str> = driver.families().iter().map(|family| family.as_str()).collect();
     let detect_local = rules.detect_local_mode.to_possible_value();
     tracing::info!(
         node,
         %source,
         mode = "iptables",
-        variant = %tools.variant,
-        iptables = %tools.version,
+        variant = %driver.variant(),
+        %driver,
         families = families.join(","),
         detect_local = detect_local.as_ref().map(|mode| mode.get_name()),
         sync_period = ?pacing.sync_period,

@@ -14,7 +14,8 @@ use crate::cmd::settle::HostFacts;
 use crate::cmd::{Failure, live};
 use crate::engine::{Handle, Hooks, IptablesBackend, KernelThread, Pacing, Runner};
 use crate::kernel::conntrack::{Timing, Worker};
-use crate::kernel::xtables::restore::RestoreDriver;
+use crate::kernel::watch::{OwnWrites, Watch, WatchConfig};
+use crate::kernel::xtables::Driver;
 use crate::net::{Family, PerFamily};
 use crate::resolve::Options;
 use crate::source::Updates;
@@ -34,6 +35,7 @@ pub struct RunningNode {
     settings: Arc<SettingsKeeper>,
     /// How often the state is logged at debug level.
     status_period: Duration,
+    watch: Watch,
 }
 
 /// The host's addresses are read at least this often.
@@ -44,8 +46,10 @@ impl RunningNode {
     ///
     /// # Errors
     /// A sysctl that cannot be set, a thread that cannot be started.
-    pub fn start(config: NodeConfig, driver: RestoreDriver, updates: Updates) -> Result<Self, Failure> {
-        let families = driver.tools().families();
+    pub fn start(config: NodeConfig, driver: impl Into<Driver>, updates: Updates) -> Result<Self, Failure> {
+        let (mut driver, own) = (driver.into(), OwnWrites::new());
+        driver.tell(own.clone());
+        let (families, variant) = (driver.families(), driver.variant());
         let host = HostFacts { accounting: Accounting::make(&families), ..HostFacts::read()? };
         let settings = Arc::new(SettingsKeeper::new(config.rules, host));
         if settings.current().localhost_node_ports && families.contains(&Family::V4) {
@@ -68,7 +72,16 @@ impl RunningNode {
         let status_period = config.pacing.sync_period;
         let (runner, handle) = Runner::new(config.pacing, facts, updates, kernel);
         settings.tell(handle.clone());
-        Ok(RunningNode { runner, handle, settings, status_period })
+        let (engine, hosts) = (handle.clone(), settings.clone());
+        let watch = Watch::spawn(WatchConfig {
+            variant,
+            families,
+            own,
+            on_drift: Box::new(move |suspicion| engine.drift_seen(suspicion)),
+            on_addresses: Box::new(move || hosts.look_at_host()),
+        })
+        .map_err(|error| thread_failed(&error))?;
+        Ok(RunningNode { runner, handle, settings, status_period, watch })
     }
 
     /// The running engine, to be asked and nudged.
@@ -81,7 +94,7 @@ impl RunningNode {
     /// # Errors
     /// The source or the kernel thread ended by itself.
     pub async fn until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
-        let RunningNode { runner, handle, settings, status_period } = self;
+        let RunningNode { runner, handle, settings, status_period, watch: _watching } = self;
         let look = every(status_period.min(HOST_PERIOD), || settings.look_at_host());
         let report = every(status_period, || log_status(&handle));
         tokio::select! {

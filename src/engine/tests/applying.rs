@@ -22,7 +22,7 @@ fn nothing_is_programmed_before_synced() {
     bench.send(put([value(0, 1)]));
     bench.send(Event::Wake);
     bench.send(Event::BaseChanged);
-    bench.send(Event::DriftSuspected);
+    bench.send(drift());
     bench.pass(s(3600));
     assert!(bench.began.is_empty());
     assert!(bench.healthy(), "nothing is owed before the source has told everything");

@@ -48,7 +48,7 @@ fn drift_is_found_periodically_repaired_counted_and_named() {
     assert_eq!(bench.fake.kernel, fragments(0..10));
     let drift: u64 = bench.engine.status().counters.drift.values().sum();
     assert_eq!(drift, 10);
-    let (_, Notice::Drift { cause: Cause::Periodic, repaired: true, repair }) = &bench.notices[0] else {
+    let (_, Notice::Drift { cause: Cause::Periodic, repaired: true, repair, .. }) = &bench.notices[0] else {
         panic!("{:?}", bench.notices)
     };
     assert!(repair.lines[0].contains("ns/svc-00000"));
@@ -59,7 +59,7 @@ fn suspected_drift_is_repaired_at_once_also_in_a_quiet_cluster() {
     let mut bench = Bench::started(pacing(), 10);
     bench.fake.kernel.clear();
     bench.fake.base = false;
-    bench.send(Event::DriftSuspected);
+    bench.send(drift());
     assert_eq!(bench.fake.kernel, fragments(0..10));
     assert!(bench.fake.base);
     assert_eq!(bench.engine.status().unsure_since, None);
@@ -69,7 +69,7 @@ fn suspected_drift_is_repaired_at_once_also_in_a_quiet_cluster() {
 fn suspicions_in_the_gap_are_one_compare() {
     let mut bench = Bench::started(pacing(), 10);
     for _ in 0..50 {
-        bench.send(Event::DriftSuspected);
+        bench.send(drift());
     }
     bench.pass(s(3));
     assert_eq!(bench.fake.compares, 1 + 2, "the start's, one at once, one for all others");
@@ -80,7 +80,7 @@ fn a_fight_over_our_rules_is_told_once() {
     let mut bench = Bench::started(pacing(), 3);
     for _ in 0..60 {
         bench.fake.kernel.remove(&key(1));
-        bench.send(Event::DriftSuspected);
+        bench.send(drift());
         bench.pass(s(2));
         assert_eq!(bench.fake.kernel.len(), 3);
     }
@@ -105,7 +105,7 @@ fn a_compare_leaves_out_what_is_quarantined_and_keeps_its_last_good() {
     let mut bench = Bench::started(pacing(), 3);
     bench.send(put([poison(1, 2)]));
     bench.fake.kernel.clear();
-    bench.send(Event::DriftSuspected);
+    bench.send(drift());
     bench.pass(s(2));
     assert_eq!(bench.fake.kernel, fragments(0..3));
 }
@@ -233,7 +233,7 @@ fn a_flush_beside_a_leftover_in_use_is_repaired() {
     for _ in 0..5 {
         bench.fake.kernel = [(key(500), value(500, 1))].into();
         bench.fake.base = false;
-        bench.send(Event::DriftSuspected);
+        bench.send(drift());
         bench.pass(s(31));
         assert_eq!(bench.fake.kernel.len(), 101, "all of ours is back");
         assert!(bench.fake.base);
@@ -265,7 +265,7 @@ fn a_fragment_that_is_refused_since_lately_takes_nobody_down_in_a_flush() {
     bench.pass(s(2));
     let mut engine = bench.engine;
     let now = bench.now;
-    assert!(model(&engine.step(Event::DriftSuspected, now)).is_some());
+    assert!(model(&engine.step(drift(), now)).is_some());
     let refused = RepairError::Apply(error(ApplyErrorKind::Refused, "no"));
     let mut actions = engine.step(Event::RepairDone(Err(refused)), now);
     assert!(matches!(actions.last(), Some(Action::Apply { forget: true, .. })));
@@ -290,7 +290,7 @@ fn a_rebuild_keeps_last_good_values_also_of_the_quarantined() {
     assert_eq!(bench.quarantined(), [key(3)]);
     bench.fake.stuck.insert(key(500));
     bench.fake.kernel = [(key(500), value(500, 1))].into();
-    bench.send(Event::DriftSuspected);
+    bench.send(drift());
     // What is refused while everything is written again has a last good value too.
     bench.send(put([poison(4, 2)]));
     bench.pass(s(5));
@@ -308,7 +308,7 @@ fn compares_and_changes_take_turns() {
     bench.pass(s(5));
     bench.began.clear();
     for n in 0..50 {
-        bench.send(Event::DriftSuspected);
+        bench.send(drift());
         bench.send(put([value(0, 2 + n), poison(1, 2 + n)]));
         bench.pass(ms(500));
     }

@@ -33,8 +33,13 @@ pub(super) struct Fake {
     pub(super) stuck: BTreeSet<ServicePortKey>,
     /// Says who was at fault.
     pub(super) hints: bool,
+    /// An apply failed since it was last known what the kernel holds.
+    pub(super) doubt: bool,
     pub(super) applies: Vec<Vec<ServicePortKey>>,
+    /// Full compares, and partial ones that became full.
     pub(super) compares: usize,
+    /// What partial compares were about.
+    pub(super) partials: Vec<BTreeSet<ChainKey>>,
 }
 
 impl Fake {
@@ -76,6 +81,11 @@ pub(super) fn key_of(step: &Move) -> ServicePortKey {
     step.after.as_ref().or(step.before.as_ref()).expect("a side").key.clone()
 }
 
+/// The only chain of a fragment.
+pub(super) fn chain(key: &ServicePortKey) -> ChainKey {
+    ChainKey { family: key.family, table: Table::Nat, name: ChainName::new(&*key.name.service.name) }
+}
+
 impl Backend for Fake {
     fn apply(&mut self, moves: &[Move]) -> Result<(), ApplyError> {
         self.applies.push(moves.iter().map(key_of).collect());
@@ -85,9 +95,11 @@ impl Backend for Fake {
         }
         if let Some((written, error)) = self.trouble(moves, !self.base_remembered) {
             self.write(&moves[..written]);
+            self.doubt |= !moves.is_empty();
             return Err(error);
         }
         self.write(moves);
+        self.doubt = false;
         for step in moves {
             match &step.after {
                 Some(after) => self.remembered.insert(after.key.clone(), after.clone()),
@@ -101,31 +113,44 @@ impl Backend for Fake {
         Ok(())
     }
 
-    fn repair(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> Result<Repair, RepairError> {
-        self.compares += 1;
+    fn repair(&mut self, model: &[Arc<ServicePort>], scope: &Scope, mode: RepairMode) -> Result<Repair, RepairError> {
+        let chains = match scope {
+            Scope::Chains(chains) if self.base_remembered && !self.doubt => Some(chains),
+            Scope::Chains(_) | Scope::All => None,
+        };
+        match chains {
+            Some(chains) => self.partials.push(chains.clone()),
+            None => self.compares += 1,
+        }
         if self.fault == Some(Fault::Observe) {
             self.fault = None;
             return Err(ObserveError { message: "cannot list".into() }.into());
         }
         let model: Map = model.iter().map(|value| (value.key.clone(), value.clone())).collect();
-        let keys: BTreeSet<_> = model.keys().chain(self.kernel.keys()).cloned().collect();
+        assert!(chains.is_none() || model == self.remembered, "a partial compare with something new");
+        let is_asked = |key: &ServicePortKey| chains.is_none_or(|chains| chains.contains(&chain(key)));
+        let keys: BTreeSet<_> = model.keys().chain(self.kernel.keys()).filter(|key| is_asked(key)).cloned().collect();
         let moves: Vec<_> = keys
             .iter()
             .map(|key| Move { before: self.kernel.get(key).cloned(), after: model.get(key).cloned() })
             .filter(|step| step.before != step.after)
             .collect();
         if mode == RepairMode::Repair {
-            if let Some((written, error)) = self.trouble(&moves, !self.base) {
+            if let Some((written, error)) = self.trouble(&moves, chains.is_none() && !self.base) {
                 self.write(&moves[..written]);
                 return Err(error.into());
             }
             if moves.iter().any(|step| step.after.is_none() && self.stuck.contains(&key_of(step))) {
                 return Err(error(ApplyErrorKind::Refused, "a leftover is in use").into());
             }
-            self.kernel = model.clone();
-            self.base = true;
-            self.remembered = model;
-            self.base_remembered = true;
+            self.write(&moves);
+            if chains.is_none() {
+                assert_eq!(self.kernel, model);
+                self.base = true;
+                self.remembered = model;
+                self.base_remembered = true;
+                self.doubt = false;
+            }
         }
         Ok(report(&moves))
     }
@@ -133,6 +158,7 @@ impl Backend for Fake {
     fn forget(&mut self) {
         self.remembered.clear();
         self.base_remembered = false;
+        self.doubt = false;
     }
 
     fn suspect(&self, error: &ApplyError) -> Option<ServicePortKey> {
@@ -166,6 +192,8 @@ pub(super) struct Bench {
     pub(super) applied: Vec<Move>,
     /// When kernel actions began.
     pub(super) began: Vec<Moment>,
+    /// How long each takes. Meanwhile nothing else happens.
+    pub(super) cost: Duration,
 }
 
 impl Bench {
@@ -178,6 +206,7 @@ impl Bench {
             notices: Vec::new(),
             applied: Vec::new(),
             began: Vec::new(),
+            cost: Duration::ZERO,
         }
     }
 
@@ -203,10 +232,12 @@ impl Bench {
                     Action::Apply { moves, forget } => {
                         self.began.push(self.now);
                         event = Some(self.apply(&moves, forget));
+                        self.now += self.cost;
                     }
-                    Action::Repair { model, mode } => {
+                    Action::Repair { model, scope, mode } => {
                         self.began.push(self.now);
-                        event = Some(Event::RepairDone(self.fake.repair(&model, mode)));
+                        event = Some(Event::RepairDone(self.fake.repair(&model, &scope, mode)));
+                        self.now += self.cost;
                     }
                     Action::WakeAt(at) => self.wake = Some(at),
                     Action::Applied(moves) => self.applied.extend(moves),

@@ -50,9 +50,9 @@ impl Backend for Shared {
         self.fake.lock().unwrap().apply(moves)
     }
 
-    fn repair(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> Result<Repair, RepairError> {
+    fn repair(&mut self, model: &[Arc<ServicePort>], scope: &Scope, mode: RepairMode) -> Result<Repair, RepairError> {
         self.pass_gate();
-        self.fake.lock().unwrap().repair(model, mode)
+        self.fake.lock().unwrap().repair(model, scope, mode)
     }
 
     fn forget(&mut self) {
@@ -141,6 +141,13 @@ async fn failures_are_retried_and_nudges_are_heard() {
     shared.fake.lock().unwrap().kernel.clear();
     setup.handle.drift_suspected();
     until(&setup.handle, |status| status.counters.drift.values().sum::<u64>() == 1).await;
+    shared.fake.lock().unwrap().kernel.clear();
+    for chains in [[fake::chain(&key(0))], [fake::chain(&key(5))]] {
+        setup.handle.drift_seen(Suspicion { scope: Scope::Chains(chains.into()), by: [culprit()].into() });
+    }
+    until(&setup.handle, |status| status.counters.drift.values().sum::<u64>() == 2).await;
+    assert!(setup.handle.status().counters.partial_repairs > 0);
+    assert!(shared.fake.lock().unwrap().partials.iter().flatten().any(|chain| *chain == fake::chain(&key(0))));
     let repairs = setup.handle.status().counters.repairs;
     setup.handle.base_changed();
     until(&setup.handle, |status| status.counters.repairs > repairs).await;

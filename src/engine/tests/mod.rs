@@ -2,8 +2,10 @@
 
 mod applying;
 mod comparing;
+mod drift;
 mod fake;
 mod looping;
+mod resting;
 mod rows;
 mod simulation;
 
@@ -12,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::kernel::xtables::{ApplyError, ApplyErrorKind, ObserveError};
+use crate::kernel::xtables::{
+    ApplyError, ApplyErrorKind, ChainKey, ChainName, Culprit, ObserveError, Scope, Suspicion, Table,
+};
 use crate::model::{ServicePort, ServicePortKey};
 use crate::net::{Family, ObjectName, Protocol, ServicePortName};
 use crate::plan::Move;
@@ -27,14 +31,14 @@ fn s(seconds: u64) -> Duration {
 }
 
 /// The nth service port; every fourth is an IPv6 one.
-fn key(n: usize) -> ServicePortKey {
+pub(in crate::engine) fn key(n: usize) -> ServicePortKey {
     let family = if n % 4 == 3 { Family::V6 } else { Family::V4 };
     let name = ServicePortName::new(ObjectName::new("ns", format!("svc-{n:05}")), "", Protocol::Tcp);
     ServicePortKey { family, name }
 }
 
 /// A value of the nth service port; versions differ.
-fn value(n: usize, version: u32) -> Arc<ServicePort> {
+pub(in crate::engine) fn value(n: usize, version: u32) -> Arc<ServicePort> {
     Arc::new(ServicePort {
         key: key(n),
         cluster_ip: Ipv4Addr::LOCALHOST.into(),
@@ -77,6 +81,21 @@ fn failed(kind: ApplyErrorKind) -> Event {
     Event::ApplyDone(Err(ApplyFailure { error: error(kind, "no"), suspect: None }))
 }
 
+/// Someone may have changed anything.
+fn drift() -> Event {
+    Event::DriftSeen(Suspicion::anything())
+}
+
+/// Someone was seen to change the chains of these fragments.
+fn drift_of(numbers: impl IntoIterator<Item = usize>) -> Event {
+    let chains = numbers.into_iter().map(|n| fake::chain(&key(n))).collect();
+    Event::DriftSeen(Suspicion { scope: Scope::Chains(chains), by: [culprit()].into() })
+}
+
+fn culprit() -> Culprit {
+    Culprit { pid: 4711, name: "iptables".into() }
+}
+
 fn unreadable() -> Event {
     Event::RepairDone(Err(ObserveError { message: "cannot list".into() }.into()))
 }
@@ -103,9 +122,7 @@ fn moves(actions: &[Action]) -> Option<&[Move]> {
 
 /// The model of the compare among actions.
 fn model(actions: &[Action]) -> Option<&[Arc<ServicePort>]> {
-    actions
-        .iter()
-        .find_map(|action| if let Action::Repair { model, .. } = action { Some(model.as_slice()) } else { None })
+    actions.iter().find_map(|action| if let Action::Repair { model, .. } = action { Some(&**model) } else { None })
 }
 
 fn wake_at(actions: &[Action]) -> Option<Moment> {

@@ -1,12 +1,16 @@
-//! Rows P14 to P23: the runner. A run is an apply or a compare.
+//! Rows P14 to P23: the runner. A run is an apply or a compare. The configured gap alone: what runs cost is in `resting`.
 
 use super::*;
 
 const MIN: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(30);
 
+fn paced(min_sync_period: Duration, sync_period: Duration) -> Pacing {
+    Pacing { rest: 0, ..Pacing::new(min_sync_period, sync_period) }
+}
+
 fn pacing() -> Pacing {
-    Pacing::new(MIN, MAX)
+    paced(MIN, MAX)
 }
 
 fn runs(actions: &[Action]) -> bool {
@@ -57,7 +61,7 @@ fn p16_many_requests_in_the_interval_are_one_run() {
 
 #[test]
 fn p16_zero_gap_runs_when_the_previous_run_ended() {
-    let mut engine = started(Pacing::new(Duration::ZERO, MAX), 1, s(5));
+    let mut engine = started(paced(Duration::ZERO, MAX), 1, s(5));
     assert!(runs(&engine.step(put([value(0, 2)]), s(5))));
     assert!(engine.step(put([value(0, 3)]), s(5)).is_empty());
     assert!(runs(&engine.step(applied(), s(6))));
@@ -102,7 +106,7 @@ fn p18_failed_first_run_runs_again() {
 
 #[test]
 fn p19_request_before_the_retry_time_runs_after_the_gap() {
-    let mut engine = started(Pacing::new(MIN, s(120)), 2, s(5));
+    let mut engine = started(paced(MIN, s(120)), 2, s(5));
     let mut now = s(10);
     engine.step(put([value(0, 2)]), now);
     for _ in 0..8 {
@@ -132,7 +136,7 @@ fn p20_success_after_error_ends_the_retries() {
 
 #[test]
 fn p21_retry_shorter_than_the_gap_waits_for_the_gap() {
-    let mut engine = started(Pacing::new(s(8), MAX), 1, s(5));
+    let mut engine = started(paced(s(8), MAX), 1, s(5));
     engine.step(put([value(0, 2)]), s(20));
     assert_eq!(wake_at(&engine.step(failed(ApplyErrorKind::Busy), s(20))), Some(s(28)));
     assert!(!runs(&engine.step(put([value(0, 3)]), s(21))), "nor does a request undercut it");
@@ -141,7 +145,7 @@ fn p21_retry_shorter_than_the_gap_waits_for_the_gap() {
 
 #[test]
 fn p22_retry_longer_than_the_max_is_cut_to_it() {
-    let mut pacing = Pacing::new(MIN, s(10));
+    let mut pacing = paced(MIN, s(10));
     pacing.first_retry = s(500);
     let mut engine = started(pacing, 1, s(5));
     engine.step(put([value(0, 2)]), s(6));
@@ -166,7 +170,7 @@ fn p23_stop_ends_the_loop() {
 
 #[test]
 fn absurd_periods_do_not_overflow() {
-    let mut engine = started(Pacing::new(Duration::MAX, Duration::MAX), 1, s(5));
+    let mut engine = started(paced(Duration::MAX, Duration::MAX), 1, s(5));
     let actions = engine.step(put([value(0, 2)]), s(6));
     let at = wake_at(&actions).expect("a time");
     assert!(Clock::start().instant(at) > std::time::Instant::now());

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fake::{Fake, Fault, POISON, key_of};
+use super::fake::{Fake, Fault, POISON, chain, key_of};
 use super::*;
 
 const SEEDS: u64 = 500;
@@ -50,7 +50,7 @@ impl Drop for Seed {
 
 enum Call {
     Apply { moves: Vec<Move>, forget: bool },
-    Repair { model: Vec<Arc<ServicePort>>, mode: RepairMode },
+    Repair { model: Fragments, scope: Scope, mode: RepairMode },
 }
 
 struct Pending {
@@ -59,6 +59,7 @@ struct Pending {
     outcome: Option<Event>,
     /// What is accepted if it succeeds, each with its wish.
     moves: Vec<(Move, u32)>,
+    partial: bool,
 }
 
 struct Sim {
@@ -83,7 +84,10 @@ struct Sim {
     refused_alone: BTreeSet<(ServicePortKey, u32)>,
     /// Fragments in refused batches and not accepted since.
     pool: BTreeSet<ServicePortKey>,
+    /// When the last action ended that was no partial compare.
     ended: Option<Moment>,
+    /// When the rest after partial compares is over.
+    rested: Moment,
     /// When the engine last had everything forgotten.
     forgotten: Moment,
     without_gap: usize,
@@ -116,6 +120,7 @@ impl Sim {
             refused_alone: BTreeSet::new(),
             pool: BTreeSet::new(),
             ended: None,
+            rested: Moment::ZERO,
             forgotten: Moment::ZERO,
             without_gap: 0,
         }
@@ -143,7 +148,7 @@ impl Sim {
         for action in self.engine.step(event, self.now) {
             match action {
                 Action::Apply { moves, forget } => self.begin_apply(moves, forget),
-                Action::Repair { model, mode } => self.begin_repair(model, mode),
+                Action::Repair { model, scope, mode } => self.begin_repair(model, scope, mode),
                 Action::WakeAt(at) => {
                     assert!(at > self.now, "a wake-up in the past");
                     self.wake = Some(at);
@@ -165,17 +170,23 @@ impl Sim {
             let sent = (key_of(step), self.wish(step));
             assert!(moves.len() == 1 || !self.refused_alone.contains(&sent), "a quarantined value in a batch");
         }
-        self.launch(Call::Apply { moves: moves.clone(), forget }, moves);
+        self.launch(Call::Apply { moves: moves.clone(), forget }, moves, false);
     }
 
-    fn begin_repair(&mut self, model: Vec<Arc<ServicePort>>, mode: RepairMode) {
-        assert!(!self.begin(), "a compare without a gap");
+    fn begin_repair(&mut self, model: Fragments, scope: Scope, mode: RepairMode) {
         let kept: BTreeSet<_> = model.iter().map(|value| &value.key).collect();
         let mut served = self.last_good.keys().filter(|key| self.desired.contains_key(key));
         assert!(served.all(|key| kept.contains(key)), "a compare removes what is desired and was accepted");
+        if matches!(scope, Scope::Chains(_)) {
+            assert!(self.pending.is_none(), "two kernel actions in flight");
+            assert!(self.now >= self.rested, "no rest after a partial compare");
+            self.launch(Call::Repair { model, scope, mode }, Vec::new(), true);
+            return;
+        }
+        assert!(!self.begin(), "a compare without a gap");
         let written = model.iter().filter(|_| mode == RepairMode::Repair);
         let moves = written.map(|value| Move { before: None, after: Some(value.clone()) }).collect();
-        self.launch(Call::Repair { model, mode }, moves);
+        self.launch(Call::Repair { model, scope, mode }, moves, false);
     }
 
     /// A kernel action begins. True if there was no gap before it.
@@ -188,10 +199,13 @@ impl Sim {
         hurried
     }
 
-    fn launch(&mut self, call: Call, moves: Vec<Move>) {
+    fn launch(&mut self, call: Call, moves: Vec<Move>, partial: bool) {
         let latency = if self.rng.percent(5) { s(self.rng.below(40)) } else { ms(self.rng.below(800)) };
         let moves = moves.into_iter().map(|step| (self.wish(&step), step)).map(|(wish, step)| (step, wish)).collect();
-        let mut pending = Pending { done: self.now + latency, call: Some(call), outcome: None, moves };
+        if partial {
+            self.rested = self.now + latency + (3 * latency).min(s(5));
+        }
+        let mut pending = Pending { done: self.now + latency, call: Some(call), outcome: None, moves, partial };
         // The kernel changes when the action begins or when it ends: others may act in between.
         if self.rng.percent(50) {
             self.execute(&mut pending);
@@ -211,7 +225,15 @@ impl Sim {
             });
         }
         pending.outcome = Some(match call {
-            Call::Repair { model, mode } => Event::RepairDone(self.fake.repair(&model, mode)),
+            Call::Repair { model, scope, mode } => {
+                let before = self.fake.kernel.clone();
+                let partials = self.fake.partials.len();
+                let result = self.fake.repair(&model, &scope, mode);
+                if self.fake.partials.len() > partials {
+                    self.check_partial(&before, &scope, mode, result.is_ok());
+                }
+                Event::RepairDone(result)
+            }
             Call::Apply { moves, forget } => {
                 if forget {
                     self.fake.forget();
@@ -228,7 +250,9 @@ impl Sim {
     fn finish(&mut self, mut pending: Pending) {
         self.execute(&mut pending);
         let outcome = pending.outcome.take().expect("executed");
-        self.ended = Some(self.now);
+        if !pending.partial {
+            self.ended = Some(self.now);
+        }
         match &outcome {
             Event::ApplyDone(Ok(())) => {
                 for (step, wish) in &pending.moves {
@@ -244,7 +268,7 @@ impl Sim {
                     self.accepted(step, *wish);
                 }
             }
-            Event::RepairDone(Err(error)) if error.kind() == Some(ApplyErrorKind::Refused) => {
+            Event::RepairDone(Err(error)) if error.kind() == Some(ApplyErrorKind::Refused) && !pending.partial => {
                 // Whatever is known is written again, at once.
                 self.forgotten = self.now;
                 self.pool.extend(self.desired.keys().chain(self.last_good.keys()).cloned());
@@ -253,6 +277,25 @@ impl Sim {
             _ => {}
         }
         self.step(outcome);
+    }
+
+    /// A partial compare makes its chains what was accepted, and touches no other.
+    fn check_partial(
+        &self,
+        before: &BTreeMap<ServicePortKey, Arc<ServicePort>>,
+        scope: &Scope,
+        mode: RepairMode,
+        succeeded: bool,
+    ) {
+        let Scope::Chains(chains) = scope else { panic!("{scope:?}") };
+        for key in before.keys().chain(self.fake.remembered.keys()) {
+            let now = self.fake.kernel.get(key);
+            if !chains.contains(&chain(key)) || mode == RepairMode::ReportOnly {
+                assert_eq!(now, before.get(key), "{} is none of its business", key.name);
+            } else if succeeded {
+                assert_eq!(now, self.fake.remembered.get(key), "{} is not right", key.name);
+            }
+        }
     }
 
     fn wish(&self, step: &Move) -> u32 {
@@ -287,10 +330,14 @@ impl Sim {
     /// Something happens outside.
     fn happen(&mut self) {
         match self.rng.below(100) {
-            0..75 => self.resolve(),
-            75..80 => self.damage(false),
-            80..85 => self.damage(true),
-            85..88 => self.step(Event::DriftSuspected),
+            0..70 => self.resolve(),
+            70..74 => self.damage(false),
+            74..82 => self.damage(true),
+            82..86 => {
+                let n = self.rng.below(KEYS) as usize;
+                self.step(drift_of([n]));
+            }
+            86..88 => self.step(drift()),
             88..90 => self.step(Event::BaseChanged),
             90..92 => {
                 let n = 1000 + self.rng.below(3) as usize;
@@ -330,13 +377,21 @@ impl Sim {
         if self.rng.percent(30) {
             self.fake.kernel.clear();
             self.fake.base = false;
-        } else {
-            for _ in 0..5 {
-                self.fake.kernel.remove(&key(self.rng.below(KEYS) as usize));
+            if told {
+                self.step(drift());
+            }
+            return;
+        }
+        let numbers: Vec<_> = (0..5).map(|_| self.rng.below(KEYS) as usize).collect();
+        for n in &numbers {
+            if self.rng.percent(70) {
+                self.fake.kernel.remove(&key(*n));
+            } else {
+                self.fake.kernel.insert(key(*n), value(*n, 0));
             }
         }
         if told {
-            self.step(Event::DriftSuspected);
+            self.step(drift_of(numbers));
         }
     }
 
@@ -430,10 +485,11 @@ fn every_history_ends_well() {
         seen.quarantines += counters.quarantines;
         seen.rebuilds += counters.rebuilds;
         seen.observe_failures += counters.observe_failures;
+        seen.partial_repairs += counters.partial_repairs;
         seen.apply_failures.busy += counters.apply_failures.busy;
         seen.drift.extend(counters.drift);
     }
     // The histories meet what they are for.
     assert!(seen.quarantines > seeds && seen.rebuilds > seeds / 2 && seen.apply_failures.busy > seeds);
-    assert!(seen.observe_failures > seeds / 10 && !seen.drift.is_empty());
+    assert!(seen.observe_failures > seeds / 10 && !seen.drift.is_empty() && seen.partial_repairs > seeds, "{seen:?}");
 }

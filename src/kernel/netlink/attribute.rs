@@ -80,6 +80,11 @@ impl<'a> Attributes<'a> {
         Attributes { rest: bytes }
     }
 
+    /// Takes what was not read. At the end it is empty, unless the bytes end within an attribute.
+    pub fn take_rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
+    }
+
     /// The first attribute of a type.
     pub fn find(mut self, kind: u16) -> Option<Attribute<'a>> {
         Iterator::find(&mut self, |attribute| attribute.kind == kind)

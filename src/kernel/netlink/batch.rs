@@ -76,6 +76,13 @@ impl Batch {
         self.too_long
     }
 
+    /// Overwrites bytes of a request, counted from its header's start. Bytes that are not there are not written.
+    pub fn overwrite(&mut self, index: usize, offset: usize, bytes: &[u8]) {
+        if let Some(start) = self.starts.get(index) {
+            write_at(&mut self.buffer, start + offset, bytes);
+        }
+    }
+
     /// The bytes to send.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
@@ -138,10 +145,14 @@ impl Body<'_> {
     }
 
     pub fn put_u32(&mut self, kind: u16, value: u32) -> &mut Self {
-        self.put(kind, &value.to_ne_bytes())
+        self.put_word(kind, value.to_ne_bytes())
     }
 
     pub fn put_u32_be(&mut self, kind: u16, value: u32) -> &mut Self {
+        self.put_word(kind, value.to_be_bytes())
+    }
+
+    pub fn put_u64_be(&mut self, kind: u16, value: u64) -> &mut Self {
         self.put(kind, &value.to_be_bytes())
     }
 
@@ -168,11 +179,19 @@ impl Body<'_> {
         self.close(start)
     }
 
+    /// An attribute of four bytes, as most are, in one piece.
+    fn put_word(&mut self, kind: u16, [a, b, c, d]: [u8; 4]) -> &mut Self {
+        const LENGTH: [u8; 2] = (ATTRIBUTE_HEADER as u16 + 4).to_ne_bytes();
+        let [kind_first, kind_last] = kind.to_ne_bytes();
+        self.buffer.extend_from_slice(&[LENGTH[0], LENGTH[1], kind_first, kind_last, a, b, c, d]);
+        self
+    }
+
     /// Writes an attribute's header and gives its place.
     fn open(&mut self, kind: u16) -> usize {
         let start = self.buffer.len();
-        self.buffer.extend([0; ATTRIBUTE_HEADER - 2]);
-        self.buffer.extend(kind.to_ne_bytes());
+        let [first, last] = kind.to_ne_bytes();
+        self.buffer.extend_from_slice(&[0, 0, first, last]);
         start
     }
 
@@ -188,7 +207,10 @@ impl Body<'_> {
     }
 
     fn pad(&mut self, length: usize) {
-        self.buffer.resize(self.buffer.len() + align(length) - length, 0);
+        let missing = align(length) - length;
+        if missing > 0 {
+            self.buffer.resize(self.buffer.len() + missing, 0);
+        }
     }
 }
 

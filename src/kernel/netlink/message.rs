@@ -26,6 +26,8 @@ pub struct Message<'a> {
     pub flags: u16,
     /// The sequence number of the request that it answers.
     pub sequence: u32,
+    /// The port of the socket that it is for; in a notification, of the socket whose request caused it.
+    pub port: u32,
     /// What is behind the header.
     pub payload: &'a [u8],
 }
@@ -37,12 +39,14 @@ impl<'a> Message<'a> {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let (kind, rest) = rest.split_first_chunk::<2>()?;
         let (flags, rest) = rest.split_first_chunk::<2>()?;
-        let (sequence, _) = rest.split_first_chunk::<4>()?;
+        let (sequence, rest) = rest.split_first_chunk::<4>()?;
+        let (port, _) = rest.split_first_chunk::<4>()?;
         let length = usize::try_from(u32::from_ne_bytes(*length)).ok()?;
         let message = Message {
             kind: u16::from_ne_bytes(*kind),
             flags: u16::from_ne_bytes(*flags),
             sequence: u32::from_ne_bytes(*sequence),
+            port: u32::from_ne_bytes(*port),
             payload: bytes.get(HEADER_LENGTH..length)?,
         };
         Some((message, align(length)))

@@ -1,9 +1,9 @@
 //! A small netlink transport, shared by the object families that the kernel keeps behind netlink: conntrack, ipset and
-//! nf_tables over nfnetlink, IPVS over generic netlink.
+//! nf_tables over nfnetlink, IPVS over generic netlink, and links and addresses over rtnetlink.
 //!
 //! A [`Batch`] packs requests into one buffer, a [`Socket`] sends it and hands out the answers: [`Socket::transact`]
 //! for requests that are acknowledged, [`Socket::dump`] for lists, which it reads with one buffer however long they
-//! are. What comes back is read through [`Attributes`], which never reads past its bytes and skips what it does not
+//! are. A [`Listener`] receives what the kernel tells a group unasked. What comes back is read through [`Attributes`], which never reads past its bytes and skips what it does not
 //! know. The formats are those of the uapi headers `linux/netlink.h` and `linux/netfilter/nfnetlink.h`; numbers are in
 //! the machine's byte order unless a function's name says `be`.
 //!
@@ -13,6 +13,7 @@
 mod attribute;
 mod batch;
 mod error;
+mod listener;
 mod message;
 pub mod nfnetlink;
 mod socket;
@@ -22,6 +23,7 @@ mod tests;
 pub use attribute::{Attribute, Attributes};
 pub use batch::{Batch, Body};
 pub use error::{NetlinkError, Refusal};
+pub use listener::{Listener, Membership};
 pub use message::Message;
 pub use socket::{Answer, Dump, Protocol, Socket};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, getsockname, getsockopt, recv,
+    send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -28,7 +28,7 @@ nix::setsockopt_impl!(
 
 /// Holds the longest datagram: the kernel sends dumps in pieces of at most 32 KiB, and echoes a refused request, whose
 /// attributes are at most 64 KiB in practice.
-const RECEIVE_BUFFER: usize = 72 << 10;
+pub(super) const RECEIVE_BUFFER: usize = 72 << 10;
 
 /// How many bytes of answers may wait in the kernel. A limit; nothing is set aside.
 const WAITING_ANSWERS: usize = 1 << 20;
@@ -43,6 +43,8 @@ pub enum Protocol {
     Netfilter,
     /// IPVS and others.
     Generic,
+    /// Links, addresses, routes.
+    Route,
 }
 
 /// A netlink socket, connected to the kernel: it takes no messages from other processes.
@@ -73,7 +75,7 @@ impl Socket {
     /// Opens a socket in the network namespace of the calling thread.
     pub fn open(protocol: Protocol) -> Result<Self, NetlinkError> {
         Ok(Socket {
-            fd: open(protocol, TIMEOUT)?,
+            fd: open(protocol, TIMEOUT, WAITING_ANSWERS)?,
             protocol,
             timeout: TIMEOUT,
             sequence: 0,
@@ -130,6 +132,58 @@ impl Socket {
         Ok(())
     }
 
+    /// Sends a batch of which only failures are answered, as nf_tables does with a transaction, and receives what the
+    /// kernel said. It has said everything when the send returns.
+    ///
+    /// Errors: those of the conversation. [`NetlinkError::Overrun`]: some answers are lost, so something was refused.
+    pub fn submit(&mut self, batch: &mut Batch, mut answer: impl FnMut(usize, Answer<'_>)) -> Result<(), NetlinkError> {
+        let asked = batch.asked();
+        let first = self.send(batch)?;
+        loop {
+            let length = match self.receive_with(asked, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => length,
+                Err(NetlinkError::Timeout { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let mut datagram = self.buffer.get(..length).unwrap_or_default();
+            while !datagram.is_empty() {
+                let (message, end) = Message::read(datagram).ok_or_else(cut_off(asked))?;
+                datagram = datagram.get(end..).unwrap_or_default();
+                let index = message.sequence.wrapping_sub(first) as usize;
+                if index >= batch.len() {
+                    continue; // a late answer to an earlier request
+                }
+                if message.kind != ERROR {
+                    answer(index, Answer::Message(message));
+                } else if let Err(refusal) = message.acknowledgement().ok_or_else(cut_off(asked))? {
+                    answer(index, Answer::Refused(refusal));
+                }
+            }
+        }
+    }
+
+    /// Lets batches be up to `wanted` bytes long, if the process may; gives how long they can be.
+    pub fn set_capacity(&mut self, wanted: usize) -> Result<usize, NetlinkError> {
+        let failed = |call| move |errno| NetlinkError::Call { asked: "talk to the kernel", call, errno };
+        // What is beyond the host's limit takes a capability in the initial user namespace.
+        if setsockopt(&self.fd, sockopt::SndBufForce, &wanted).is_err() {
+            setsockopt(&self.fd, sockopt::SndBuf, &wanted).map_err(failed("setsockopt SO_SNDBUF"))?;
+        }
+        let real = getsockopt(&self.fd, sockopt::SndBuf).map_err(failed("getsockopt SO_SNDBUF"))?;
+        // The kernel keeps 32 bytes of it for itself (`netlink_sendmsg`).
+        Ok(real.saturating_sub(32))
+    }
+
+    /// The number by which the kernel knows this socket (`nl_pid`).
+    pub fn port(&self) -> Result<u32, NetlinkError> {
+        let address: NetlinkAddr = getsockname(self.fd.as_raw_fd()).map_err(|errno| NetlinkError::Call {
+            asked: "talk to the kernel",
+            call: "getsockname",
+            errno,
+        })?;
+        Ok(address.pid())
+    }
+
     /// Asks for a list. The batch holds one request; [`flags::DUMP`] is added to it.
     pub fn dump(&mut self, batch: &mut Batch) -> Result<Dump<'_>, NetlinkError> {
         batch.add_flags(0, flags::DUMP);
@@ -146,7 +200,7 @@ impl Socket {
             return Err(NetlinkError::TooLong { asked });
         }
         if self.abandoned {
-            self.fd = open(self.protocol, self.timeout)?;
+            self.fd = open(self.protocol, self.timeout, WAITING_ANSWERS)?;
             self.abandoned = false;
         }
         let first = self.sequence;
@@ -166,9 +220,13 @@ impl Socket {
 
     /// Receives one datagram into the buffer and gives its length.
     fn receive(&mut self, asked: &'static str) -> Result<usize, NetlinkError> {
+        self.receive_with(asked, MsgFlags::empty())
+    }
+
+    fn receive_with(&mut self, asked: &'static str, flags: MsgFlags) -> Result<usize, NetlinkError> {
         loop {
             // With MSG_TRUNC the length is the datagram's own, also where that is more than the buffer.
-            return match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
+            return match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC | flags) {
                 Ok(0) => Err(NetlinkError::Malformed { asked, what: "it is empty" }),
                 Ok(length) if length > self.buffer.len() => {
                     Err(NetlinkError::Malformed { asked, what: "it is longer than 72 KiB" })
@@ -238,19 +296,21 @@ impl Drop for Dump<'_> {
     }
 }
 
-fn open(protocol: Protocol, timeout: Duration) -> Result<OwnedFd, NetlinkError> {
+/// A socket in which `waiting` bytes may wait to be received.
+pub(super) fn open(protocol: Protocol, timeout: Duration, waiting: usize) -> Result<OwnedFd, NetlinkError> {
     let failed = |call| move |errno| NetlinkError::Call { asked: "talk to the kernel", call, errno };
     let number = match protocol {
         Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
         Protocol::Generic => SockProtocol::NetlinkGeneric,
+        Protocol::Route => SockProtocol::NetlinkRoute,
     };
     let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, number).map_err(failed("socket"))?;
     // Being connected to port 0, the kernel, keeps other processes' messages out.
     connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(failed("connect"))?;
     setsockopt(&fd, ExtendedAcknowledgement, &true).map_err(failed("setsockopt NETLINK_EXT_ACK"))?;
     // More than the host's limit takes the capability that everything here takes, so its absence shows soon enough.
-    if setsockopt(&fd, sockopt::RcvBufForce, &WAITING_ANSWERS).is_err() {
-        setsockopt(&fd, sockopt::RcvBuf, &WAITING_ANSWERS).map_err(failed("setsockopt SO_RCVBUF"))?;
+    if setsockopt(&fd, sockopt::RcvBufForce, &waiting).is_err() {
+        setsockopt(&fd, sockopt::RcvBuf, &waiting).map_err(failed("setsockopt SO_RCVBUF"))?;
     }
     set_timeout(&fd, timeout)?;
     Ok(fd)

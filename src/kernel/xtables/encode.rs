@@ -42,6 +42,12 @@ pub const ONE: u32 = 1 << 31;
 /// The longest comment in bytes (`XT_MAX_COMMENT_LEN` of uapi `linux/netfilter/xt_comment.h` less the NUL).
 const MAX_COMMENT: usize = 255;
 
+/// The longest names in bytes, each less the NUL: `IFNAMSIZ` of uapi `linux/if.h`, `XT_RECENT_NAME_LEN` of
+/// `linux/netfilter/xt_recent.h`, `NFACCT_NAME_MAX` of `linux/netfilter/nfnetlink_acct.h`.
+const MAX_INTERFACE: usize = 15;
+const MAX_RECENT: usize = 199;
+const MAX_NFACCT: usize = 31;
+
 /// The text of a rule after `-A CHAIN `; empty for a rule that matches everything and has no target.
 pub fn rule_text(family: Family, rule: &Rule) -> String {
     let mut text = String::with_capacity(160);
@@ -319,6 +325,13 @@ pub fn unwritable(family: Family, rule: &Rule) -> Option<&'static str> {
     if interfaces.into_iter().flatten().any(|interface| !is_word(&interface.name)) {
         return Some("an interface name is empty or has spaces, quotes or control characters");
     }
+    if interfaces.into_iter().flatten().any(|interface| interface.name.len() > MAX_INTERFACE) {
+        return Some("an interface name is longer than 15 bytes");
+    }
+    if rule.matches.iter().any(|item| matches!(item, Match::Ports { protocol, .. } if rule.protocol != Some(*protocol)))
+    {
+        return Some("ports are of another protocol than the rule");
+    }
     if let Some(why) = rule.matches.iter().find_map(unwritable_match) {
         return Some(why);
     }
@@ -337,10 +350,22 @@ fn unwritable_match(item: &Match) -> Option<&'static str> {
     match item {
         Match::Comment(text) if text.len() > MAX_COMMENT => Some("the comment is longer than 255 bytes"),
         Match::Comment(text) if text.contains(['\n', '\0']) => Some("the comment has a line break or a NUL"),
+        Match::Ports { source, destination, .. }
+            if [source, destination].into_iter().flatten().any(|range| !is_range(range)) =>
+        {
+            Some("a range of ports is empty or has all ports")
+        }
         Match::Random { probability } if *probability > ONE => Some("the probability is greater than 1"),
         Match::Recent { name, .. } if !is_word(name) => {
             Some("the name of a recent list is empty or has spaces, quotes or control characters")
         }
+        Match::Recent { name, .. } if name.len() > MAX_RECENT => {
+            Some("the name of a recent list is longer than 199 bytes")
+        }
+        Match::Recent { action: RecentAction::Check { seconds: 0, .. }, .. } => {
+            Some("a recent match looks back 0 seconds")
+        }
+        Match::Nfacct(name) if name.len() > MAX_NFACCT => Some("the name of a counter is longer than 31 bytes"),
         Match::Nfacct(name) if !is_word(name) => {
             Some("the name of a counter is empty or has spaces, quotes or control characters")
         }
@@ -348,6 +373,11 @@ fn unwritable_match(item: &Match) -> Option<&'static str> {
         Match::CtState { states, .. } if states.0 == 0 => Some("a conntrack match has no state"),
         _ => None,
     }
+}
+
+/// Whether a range is one that the tools print: not empty, and not all ports.
+pub(super) fn is_range(range: &PortRange) -> bool {
+    range.first <= range.last && (range.first, range.last) != (0, u16::MAX)
 }
 
 /// Whether `text` is one word of a command line without quoting and cannot be taken for an option.

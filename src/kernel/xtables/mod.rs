@@ -6,22 +6,29 @@
 //! | which chains are ours | [`ownership`] |
 //! | a difference in a safe order | [`order`] |
 //! | which iptables a host uses | [`variant`] |
+//! | reading and writing nf_tables by netlink | [`nft`] |
 //! | reading and writing through the tools | [`restore`] |
+//! | either of them | [`Driver`] |
 
 mod changes;
 pub mod decode;
+mod driver;
 pub mod encode;
+pub mod nft;
 mod object;
 pub mod order;
 pub mod ownership;
 mod process;
 pub mod restore;
 mod suspicion;
+#[cfg(test)]
+mod testing;
 pub mod variant;
 
 pub use changes::{
     ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, Changes, ObserveError, ObservedChain, Xtables,
 };
+pub use driver::{Driver, NetlinkDriver};
 pub use object::{
     AddrTypeMatch, ChainKey, ChainName, CtStates, InterfaceMatch, Match, NetMatch, ObservedRule, PortRange,
     RecentAction, Rule, Table, Target,

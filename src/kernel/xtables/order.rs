@@ -68,11 +68,31 @@ impl From<OrderError> for ApplyError {
     }
 }
 
+/// How a change is cut into sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Restore input: one COMMIT a table step, or several for a large change through iptables-nft.
+    Restore(Variant),
+    /// All sections of a family come into force at once, so no table needs its old rules beside the new ones.
+    Atomic,
+    /// Each section may come into force by itself, and also a part of it that ends with a chain: in `fill`, then
+    /// `builtin`, then `empty`, then `delete`.
+    Apart,
+}
+
 /// The restore input for each family that changes, IPv4 first.
 ///
 /// # Errors
 /// See [`OrderError`]. Nothing of the difference should be applied then.
 pub fn scripts(changes: &Changes, variant: Variant) -> Result<Vec<Script<'_>>, OrderError> {
+    cut(changes, Cut::Restore(variant))
+}
+
+/// The sections for each family that changes, IPv4 first.
+///
+/// # Errors
+/// See [`OrderError`]. Nothing of the difference should be applied then.
+pub fn cut(changes: &Changes, cut: Cut) -> Result<Vec<Script<'_>>, OrderError> {
     let mut scripts = Vec::new();
     for family in Family::ALL {
         let [mangle, filter, nat] =
@@ -80,10 +100,11 @@ pub fn scripts(changes: &Changes, variant: Variant) -> Result<Vec<Script<'_>>, O
         for change in [&mangle, &filter, &nat] {
             change.check()?;
         }
-        let (before_nat, after_nat) = if nat.is_empty() { (filter.whole(), None) } else { filter.make_before_break() };
+        let (before_nat, after_nat) =
+            if nat.is_empty() || cut == Cut::Atomic { (filter.whole(), None) } else { filter.make_before_break() };
         let mut sections = Vec::new();
         for step in [Some(mangle.whole()), Some(before_nat), Some(nat.whole()), after_nat].into_iter().flatten() {
-            sections.extend(step.sections(family, variant)?);
+            sections.extend(step.sections(family, cut)?);
         }
         if !sections.is_empty() {
             scripts.push(Script { family, sections });
@@ -237,21 +258,25 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn sections(self, family: Family, variant: Variant) -> Result<Vec<Section<'a>>, OrderError> {
+    fn sections(self, family: Family, cut: Cut) -> Result<Vec<Section<'a>>, OrderError> {
         let table = self.table;
         let fill = leaves_first(self.fill, |content| content.chain, |content| content.callees())
             .map_err(|name| OrderError::Loop(key(family, table, &name)))?;
+        let many = fill.len() + self.delete.len() > NFT_ONE_COMMIT;
         let mut sections = Vec::new();
-        if variant == Variant::Legacy || fill.len() + self.delete.len() <= NFT_ONE_COMMIT {
-            let empty = self.delete.clone();
-            sections.push(Section { table, empty, fill, builtin: self.builtin, delete: self.delete });
-        } else {
+        if cut == Cut::Apart {
+            sections.push(Section { fill, builtin: self.builtin, ..Section::new(table) });
+            sections.push(Section { empty: self.delete.clone(), delete: self.delete, ..Section::new(table) });
+        } else if cut == Cut::Restore(Variant::Nft) && many {
             sections.extend(chunks(fill).map(|fill| Section { fill, ..Section::new(table) }));
             match sections.last_mut() {
                 Some(last) => last.builtin = self.builtin,
                 None => sections.push(Section { builtin: self.builtin, ..Section::new(table) }),
             }
             sections.extend(deletions(table, self.delete));
+        } else {
+            let empty = self.delete.clone();
+            sections.push(Section { table, empty, fill, builtin: self.builtin, delete: self.delete });
         }
         sections.retain(|section| !section.is_empty());
         Ok(sections)

@@ -14,6 +14,7 @@ use super::order::{Script, Section, scripts};
 use super::process::{Input, RunError, run};
 use super::variant::{Binaries, Tools, Variant};
 use super::{ApplyError, ApplyErrorKind, Changes, ObserveError, ObservedChain, Table, Xtables};
+use crate::kernel::watch::{OwnWrites, Write as OwnWrite};
 use crate::net::Family;
 pub(crate) use failure::explain;
 use failure::remedy;
@@ -32,12 +33,18 @@ const SAVE_PATIENCE: Duration = Duration::from_secs(600);
 pub struct RestoreDriver {
     tools: Tools,
     patience: Duration,
+    own: OwnWrites,
 }
 
 impl RestoreDriver {
     /// Drives what [`detect`](super::variant::detect) found.
     pub fn new(tools: Tools) -> Self {
-        RestoreDriver { tools, patience: RESTORE_PATIENCE }
+        RestoreDriver { tools, patience: RESTORE_PATIENCE, own: OwnWrites::new() }
+    }
+
+    /// Tells its writes there from now on.
+    pub fn tell(&mut self, own: OwnWrites) {
+        self.own = own;
     }
 
     pub fn tools(&self) -> &Tools {
@@ -109,6 +116,7 @@ impl Xtables for RestoreDriver {
 
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError> {
         let scripts = scripts(changes, self.tools.variant)?;
+        let _writing = self.own.begin(OwnWrite::ByTool);
         // One family's trouble is not the other's: both are tried, and the first error is told.
         let mut outcome = Ok(());
         for script in &scripts {

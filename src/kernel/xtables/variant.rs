@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use crate::net::{Family, PerFamily};
 pub use choose::{Choice, Evidence, Reason, choose};
-pub use probe::detect;
+pub use probe::{detect, find};
 
 /// A kind of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,18 @@ impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// How rules get into nf_tables. Legacy tables are always written with the tools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// By netlink where the kernel can, else with the tools.
+    #[default]
+    Auto,
+    /// By netlink.
+    Netlink,
+    /// With `iptables-restore` and `iptables-save`.
+    Restore,
 }
 
 /// A version of iptables.
@@ -124,10 +136,14 @@ impl Tools {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VariantError {
     #[error(
-        "iptables is not installed (looked in {searched}); remedy: `apt-get install iptables`, \
-         or the package of that name elsewhere"
+        "iptables is not installed (looked in {searched}), and rules cannot be written without it: {netlink}; remedy: \
+         `apt-get install iptables`, or the package of that name elsewhere"
     )]
-    NotInstalled { searched: String },
+    NotInstalled { searched: String, netlink: String },
+    #[error("rules cannot be written by netlink: {why}")]
+    NetlinkUnusable { why: String },
+    #[error("legacy tables are not written by netlink; remedy: leave out --iptables-driver or --iptables-variant")]
+    LegacyByNetlink,
     #[error("iptables of variant {wanted} was asked for but is not installed; remedy: install it, or choose the other")]
     VariantNotInstalled { wanted: Variant },
     #[error("{program} is version {version}; weir needs {} or newer; remedy: upgrade iptables", Version::OLDEST)]

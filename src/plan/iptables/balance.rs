@@ -1,7 +1,7 @@
 //! Choosing an endpoint, each with the same probability.
 //!
-//! Up to [`FLAT`] endpoints, the chain is kube-proxy's: rule *i* of *N* takes `1/(N-i)` of what comes to it
-//! (contract 3.4). With more, a packet would test hundreds of rules and a change would rewrite them, so the chain first
+//! Up to [`FLAT`] endpoints, one chain chooses as kube-proxy's does: rule *i* of *N* takes `1/(N-i)` of what comes to it
+//! (contract 3.4). The rule sends it to the endpoint, or to the endpoint's chain where one is needed ([`Way`]). With more, a packet would test hundreds of rules and a change would rewrite them, so the chain first
 //! chooses a group with a probability of the group's share, then the group's chain chooses an endpoint. An endpoint's
 //! group comes from a hash of its text: adding or removing an endpoint rewrites its group and the shares, nothing else.
 //!
@@ -12,10 +12,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::build::{Build, commented};
+use super::build::{Build, commented, rule};
 use super::names::{self, ServiceChains};
-use crate::kernel::xtables::{ChainName, Match, RecentAction, Rule};
-use crate::net::{Endpoint, stable_hash64};
+use crate::kernel::xtables::{ChainName, Match, RecentAction, Rule, Target};
+use crate::net::{Endpoint, Protocol, stable_hash64};
 
 /// How many endpoints one chain chooses among without groups.
 pub const FLAT: usize = 32;
@@ -23,42 +23,76 @@ pub const FLAT: usize = 32;
 /// One in `2^31`: the unit of [`Match::Random`].
 const ONE: u64 = 1 << 31;
 
-/// An endpoint's chain, and the comment `n -> EP` of the rules that lead to it.
-#[derive(Clone)]
-pub struct Target {
-    pub endpoint: Endpoint,
-    pub chain: ChainName,
-    comment: Arc<str>,
+/// Rules that choose an endpoint say which service's it is and which endpoint, as kube-proxy's do up to 1,000 endpoints.
+const COMMENTED: bool = true;
+
+/// How a packet gets from the rule that chooses an endpoint to the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// The rule is the DNAT.
+    Direct,
+    /// By the endpoint's chain, which remembers clients, or marks what comes from the endpoint itself (`hairpin`).
+    Chain { hairpin: bool },
 }
 
-/// The targets of one service port, each made once and only if it is asked for: a name costs a SHA-256.
+/// An endpoint that can be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Choice {
+    pub endpoint: Endpoint,
+    pub way: Way,
+}
+
+/// What the rules of an endpoint share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The comment `n -> EP`.
+    comment: Arc<str>,
+    /// Where it has one.
+    pub chain: Option<ChainName>,
+}
+
+/// What the rules of a service port's endpoints share, each made once and only if it is asked for: a name costs a
+/// SHA-256.
 pub struct Targets<'a> {
     names: &'a ServiceChains,
-    made: HashMap<Endpoint, Target>,
+    protocol: Protocol,
+    made: HashMap<Endpoint, Shared>,
 }
 
 impl<'a> Targets<'a> {
-    pub fn new(names: &'a ServiceChains) -> Self {
-        Targets { names, made: HashMap::new() }
+    pub fn new(names: &'a ServiceChains, protocol: Protocol) -> Self {
+        Targets { names, protocol, made: HashMap::new() }
     }
 
-    pub fn get(&mut self, endpoint: Endpoint) -> &Target {
-        self.made.entry(endpoint).or_insert_with(|| {
-            let text = endpoint.to_string();
+    pub fn get(&mut self, choice: &Choice) -> &Shared {
+        self.made.entry(choice.endpoint).or_insert_with(|| {
+            let text = choice.endpoint.to_string();
             let comment = format!("{} -> {}", self.names.text(), text).into();
-            Target { endpoint, chain: self.names.endpoint(&text), comment }
+            let chain = (choice.way != Way::Direct).then(|| self.names.endpoint(&text));
+            Shared { comment, chain }
         })
+    }
+
+    /// A rule for this endpoint, without conditions.
+    fn rule(&mut self, choice: &Choice) -> Rule {
+        let protocol = self.protocol;
+        let shared = self.get(choice);
+        let start = if COMMENTED { commented(shared.comment.clone()) } else { rule() };
+        match &shared.chain {
+            Some(chain) => start.jump(chain.clone()),
+            None => start.protocol(protocol).target(Target::Dnat(choice.endpoint)),
+        }
     }
 }
 
 /// Endpoints by group number, in order; groups without endpoints are left out.
-pub type Groups = Vec<(u8, Vec<Endpoint>)>;
+pub type Groups = Vec<(u8, Vec<Choice>)>;
 
 /// The endpoints in groups, if there are enough of them.
 ///
 /// The number of groups is a power of two near the square root of the number of endpoints, so that choosing the group
 /// and choosing the endpoint cost about the same.
-pub fn groups(endpoints: &[Endpoint]) -> Option<Groups> {
+pub fn groups(endpoints: &[Choice]) -> Option<Groups> {
     if endpoints.len() <= FLAT {
         return None;
     }
@@ -67,10 +101,10 @@ pub fn groups(endpoints: &[Endpoint]) -> Option<Groups> {
         bits += 1;
     }
     let mut groups: Groups = (0..1u16 << bits).map(|number| (number as u8, Vec::new())).collect();
-    for endpoint in endpoints {
-        let number = (group_hash(endpoint) >> (64 - bits)) as usize;
+    for choice in endpoints {
+        let number = (group_hash(&choice.endpoint) >> (64 - bits)) as usize;
         if let Some((_, members)) = groups.get_mut(number) {
-            members.push(*endpoint);
+            members.push(*choice);
         }
     }
     groups.retain(|(_, members)| !members.is_empty());
@@ -94,25 +128,27 @@ fn group_hash(endpoint: &Endpoint) -> u64 {
 }
 
 /// Rules that send a client to the endpoint that it had before.
-pub fn push_affinity(endpoints: &[Endpoint], seconds: u32, targets: &mut Targets<'_>, rules: &mut Vec<Rule>) {
+pub fn push_affinity(endpoints: &[Choice], seconds: u32, targets: &mut Targets<'_>, rules: &mut Vec<Rule>) {
     let action = RecentAction::Check { seconds, reap: true };
-    rules.extend(endpoints.iter().map(|endpoint| {
-        let target = targets.get(*endpoint);
-        commented(target.comment.clone()).recent(target.chain.shared(), action).jump(target.chain.clone())
-    }));
+    for choice in endpoints {
+        let jump = targets.rule(choice);
+        // With affinity, every endpoint has a chain: its list has the chain's name.
+        if let Some(chain) = &targets.get(choice).chain {
+            rules.push(jump.recent(chain.shared(), action));
+        }
+    }
 }
 
 /// Rules that choose an endpoint: rule *i* of *N* takes `1/(N-i)` of what comes to it; the last takes all.
-pub fn push_flat(endpoints: &[Endpoint], targets: &mut Targets<'_>, rules: &mut Vec<Rule>) {
+pub fn push_flat(endpoints: &[Choice], targets: &mut Targets<'_>, rules: &mut Vec<Rule>) {
     rules.reserve_exact(endpoints.len());
-    for (i, endpoint) in endpoints.iter().enumerate() {
-        let target = targets.get(*endpoint);
-        let mut rule = commented(target.comment.clone());
+    for (i, choice) in endpoints.iter().enumerate() {
+        let mut rule = targets.rule(choice);
         let left = endpoints.len() - i;
         if left > 1 {
             rule = rule.matching(Match::Random { probability: one_in(left as u64) });
         }
-        rules.push(rule.jump(target.chain.clone()));
+        rules.push(rule);
     }
 }
 

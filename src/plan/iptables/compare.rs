@@ -1,6 +1,6 @@
 //! What the kernel holds against what is wanted → changes of chains: the start, the repair of drift, and `weir diff`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{BuiltinRule, Place, Planner, builtin_rules, names};
@@ -11,10 +11,12 @@ use crate::kernel::xtables::{
 use crate::model::{ServicePort, Settings};
 use crate::net::Family;
 
-/// Everything that is wanted.
+/// Everything that is wanted, or what is wanted of some chains.
 pub struct Desired {
     chains: BTreeMap<ChainKey, Vec<Rule>>,
     builtin: Vec<BuiltinRule>,
+    /// Chains shared with the kubelet of which nobody asked whether they are there.
+    not_asked: Vec<ChainKey>,
 }
 
 impl Desired {
@@ -27,12 +29,34 @@ impl Desired {
             chains.insert(key, rules);
         });
         let builtin = families.iter().flat_map(|family| builtin_rules(settings, *family)).collect();
-        (Desired { chains, builtin }, planner)
+        (Desired { chains, builtin, not_asked: Vec::new() }, planner)
+    }
+
+    /// What is wanted of these chains, for a comparison that is shown these chains and no others. The planner and the
+    /// model are as for [`Planner::chains_named`].
+    ///
+    /// Whoever asks for filter's INPUT or OUTPUT should ask for `KUBE-FIREWALL` too: our jumps lead there, and it is
+    /// made only if it was asked for and is not there.
+    pub fn plan_named(
+        settings: &Settings,
+        families: &[Family],
+        planner: &Planner,
+        model: &[Arc<ServicePort>],
+        names: &BTreeSet<ChainKey>,
+    ) -> Desired {
+        let mut chains = BTreeMap::new();
+        planner.chains_named(model, names, &mut |key, rules| {
+            chains.insert(key, rules);
+        });
+        let builtin = families.iter().flat_map(|family| builtin_rules(settings, *family));
+        let builtin = builtin.filter(|rule| names.contains(&rule.chain)).collect();
+        let shared = families.iter().map(|family| shared_firewall(*family));
+        Desired { chains, builtin, not_asked: shared.filter(|key| !names.contains(key)).collect() }
     }
 
     /// Nothing: what `weir cleanup` wants.
     pub fn nothing() -> Desired {
-        Desired { chains: BTreeMap::new(), builtin: Vec::new() }
+        Desired { chains: BTreeMap::new(), builtin: Vec::new(), not_asked: Vec::new() }
     }
 
     /// The wanted chains, by key.
@@ -45,16 +69,18 @@ impl Desired {
         &self.builtin
     }
 
-    /// Starts a comparison: show it every chain of every table of the families, then finish it.
-    pub fn compare(self) -> Comparison {
+    /// Starts a comparison: show it every chain of every table of the families, or those that were asked for, then
+    /// finish it.
+    pub fn compare(mut self) -> Comparison {
         let mut wanted: HashMap<ChainKey, Vec<(usize, bool)>> = HashMap::new();
         for (i, rule) in self.builtin.iter().enumerate() {
             wanted.entry(rule.chain.clone()).or_default().push((i, false));
         }
+        let shared_seen = std::mem::take(&mut self.not_asked);
         Comparison {
             desired: self,
             builtin_seen: wanted,
-            shared_seen: Vec::new(),
+            shared_seen,
             jumps_in: Vec::new(),
             changes: Changes::default(),
         }
@@ -66,7 +92,7 @@ pub struct Comparison {
     desired: Desired,
     /// By chain: indices of wanted rules, and whether they were seen.
     builtin_seen: HashMap<ChainKey, Vec<(usize, bool)>>,
-    /// User chains that are shared with others and were seen.
+    /// User chains that are shared with others and were seen, or are taken to be there.
     shared_seen: Vec<ChainKey>,
     /// Rules of built-in chains that jump to chains of ours.
     jumps_in: Vec<(ChainKey, Rule)>,
@@ -144,8 +170,7 @@ impl Comparison {
             Some(Target::Jump(to)) => to,
             _ => &wanted.chain.name,
         };
-        let shared =
-            ChainKey { family: wanted.chain.family, table: wanted.chain.table, name: ChainName::new(names::FIREWALL) };
+        let shared = shared_firewall(wanted.chain.family);
         let concerns_it = *target == shared.name || wanted.chain.name == shared.name;
         if concerns_it && !self.shared_seen.contains(&shared) {
             self.changes.builtin.push(BuiltinChange::CreateChain(shared.clone()));
@@ -164,3 +189,12 @@ impl Comparison {
         }
     }
 }
+
+/// The chain that we share with the kubelet.
+fn shared_firewall(family: Family) -> ChainKey {
+    ChainKey { family, table: Table::Filter, name: ChainName::new(names::FIREWALL) }
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

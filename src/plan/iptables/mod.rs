@@ -1,8 +1,10 @@
 //! The iptables plan: service ports → chains and rules (contract 3).
 //!
 //! Chains and rules are kube-proxy's, with its names and hashes, so that taking over a node changes only what differs.
-//! Two things are ours:
+//! Three things are ours:
 //!
+//! * [`hairpin`]: an endpoint that is on another node has no chain of its own, where that chain would do nothing but lead
+//!   to it.
 //! * [`dispatch`]: what kube-proxy keeps as one long chain is a tree of small chains keyed by address prefix and, below
 //!   one address or for node ports, by port range. Few services are one chain, exactly as kube-proxy writes it.
 //! * [`balance`]: a service with many endpoints chooses a group first and an endpoint then.
@@ -13,6 +15,7 @@
 //! | `build` | a rule, written left to right |
 //! | `service` | what one service port owns: its chains, and its entries in the dispatchers |
 //! | `balance` | choosing an endpoint |
+//! | `hairpin` | which endpoints need a chain of their own, for they may be their own clients |
 //! | `dispatch` | the trees that lead a packet to its service port |
 //! | `base` | what is there without any service: fixed chains, jumps from built-in chains |
 //! | `planner` | moves of service ports → changes of chains |
@@ -23,6 +26,7 @@ mod base;
 mod build;
 mod compare;
 mod dispatch;
+mod hairpin;
 mod names;
 mod planner;
 mod service;

@@ -1,10 +1,11 @@
 //! Moves of service ports → changes of chains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::dispatch::{Dispatcher, Entry, Touched, Tree};
-use super::{base, service};
+use super::names::ServiceChains;
+use super::{base, names, service};
 use crate::kernel::xtables::{ChainChange, ChainKey, ChainName, Changes, ObservedRule, Rule, Table};
 use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
@@ -113,6 +114,71 @@ impl Planner {
                 for (name, rules) in service::chains(port, &self.settings, None) {
                     visit(key(Table::Nat, name), rules);
                 }
+            }
+        }
+    }
+}
+
+impl Planner {
+    /// Visits those of these chains that are wanted with these service ports, which must be the ones that the planner
+    /// was moved to. What is not asked for is not planned: of each service port only the name is looked at, and of
+    /// endpoints only those that have chains, and only if an endpoint's chain is asked for.
+    pub fn chains_named(
+        &self,
+        model: &[Arc<ServicePort>],
+        names: &BTreeSet<ChainKey>,
+        visit: &mut dyn FnMut(ChainKey, Vec<Rule>),
+    ) {
+        for plan in &self.families {
+            let family = plan.family;
+            let of = |table: Table| -> HashSet<&str> {
+                let concerned = names.iter().filter(|key| key.family == family && key.table == table);
+                concerned.map(|key| key.name.as_str()).collect()
+            };
+            let by_table = Table::ALL.map(|table| (table, of(table)));
+            let mut each = |table, name: ChainName, rules| visit(ChainKey { family, table, name }, rules);
+            for (table, name, rules) in base::chains(&self.settings) {
+                if names.contains(&ChainKey { family, table, name: name.clone() }) {
+                    each(table, name, rules);
+                }
+            }
+            for (table, names) in by_table.iter().filter(|(_, names)| !names.is_empty()) {
+                for dispatcher in plan.dispatchers.iter().filter(|d| d.tree().table() == *table) {
+                    for (name, rules) in dispatcher.named(names, &self.settings) {
+                        each(*table, name, rules);
+                    }
+                }
+                if *table == Table::Nat {
+                    self.service_chains_named(family, model, names, &mut |name, rules| each(*table, name, rules));
+                }
+            }
+        }
+    }
+
+    /// The chains of service ports.
+    fn service_chains_named(
+        &self,
+        family: Family,
+        model: &[Arc<ServicePort>],
+        names: &HashSet<&str>,
+        visit: &mut dyn FnMut(ChainName, Vec<Rule>),
+    ) {
+        let hashes: HashSet<&str> = names.iter().filter_map(|name| names::service_hash(name)).collect();
+        let mut endpoints: HashSet<&str> = names.iter().copied().filter(|n| names::is_endpoint_chain(n)).collect();
+        if hashes.is_empty() && endpoints.is_empty() {
+            return;
+        }
+        for port in model.iter().filter(|port| port.key.family == family) {
+            let own = ServiceChains::new(&port.key);
+            let mut is_concerned = hashes.contains(own.hash());
+            if !endpoints.is_empty() {
+                for name in service::endpoint_chains(port, &self.settings, &own) {
+                    is_concerned |= endpoints.remove(name.as_str());
+                }
+            }
+            if is_concerned {
+                let planned = service::chains(port, &self.settings, None).into_iter();
+                planned.filter(|(name, _)| names.contains(name.as_str())).for_each(|(name, rules)| visit(name, rules));
             }
         }
     }

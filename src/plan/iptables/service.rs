@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::balance::{self, Targets};
+use super::balance::{self, Choice, Shared, Targets, Way};
 use super::build::{Build, commented, rule};
 use super::dispatch::{Key, Tree};
+use super::hairpin;
 use super::names::{self, ServiceChains};
 use crate::kernel::xtables::{ChainName, Match, RecentAction, Rule, Target};
-use crate::model::{ServicePort, Settings};
-use crate::net::Endpoint;
+use crate::model::{EndpointFlags, ModelEndpoint, ServicePort, Settings};
 use crate::state::TrafficPolicy;
 
 /// Accounting object that counts accepted connections to node ports on loopback (contract 3.2).
@@ -26,10 +26,11 @@ pub fn chains(port: &ServicePort, settings: &Settings, other: Option<&ServicePor
         return Vec::new();
     }
     let names = ServiceChains::new(&port.key);
-    // Affinity is the only thing beside the endpoint itself that an endpoint's chain depends on.
+    // Affinity is the only thing beside the choice itself that an endpoint's chain depends on.
     let other = other.filter(|other| other.has_any_endpoint && other.affinity_seconds == port.affinity_seconds);
     let mut out = Vec::new();
-    let mut choices = Choices { port, settings, names: &names, targets: Targets::new(&names), out: &mut out };
+    let mut choices =
+        Choices { port, settings, names: &names, targets: Targets::new(&names, port.key.name.protocol), out: &mut out };
     choices.push(TrafficPolicy::Cluster, other);
     choices.push(TrafficPolicy::Local, other);
     choices.push_endpoints(other);
@@ -63,7 +64,7 @@ struct Choices<'a> {
 impl Choices<'_> {
     /// The chain of one policy, if it has endpoints, and its groups.
     fn push(&mut self, policy: TrafficPolicy, other: Option<&ServicePort>) {
-        let endpoints = endpoints_of(self.port, policy);
+        let endpoints = choices(self.port, self.settings, policy);
         if endpoints.is_empty() {
             return;
         }
@@ -79,7 +80,8 @@ impl Choices<'_> {
             None => balance::push_flat(&endpoints, &mut self.targets, &mut rules),
             Some(groups) => {
                 balance::push_groups(&groups, &chain, self.names, &mut rules);
-                let same = other.and_then(|other| balance::groups(&endpoints_of(other, policy))).unwrap_or_default();
+                let same =
+                    other.and_then(|other| balance::groups(&choices(other, self.settings, policy))).unwrap_or_default();
                 for group in groups.iter().filter(|group| !same.contains(group)) {
                     let mut members = Vec::new();
                     balance::push_flat(&group.1, &mut self.targets, &mut members);
@@ -90,22 +92,47 @@ impl Choices<'_> {
         self.out.push((chain, rules));
     }
 
-    /// The chain of each endpoint that the other version does not reach.
+    /// The chain of each endpoint that needs one and has not the same in the other version.
     fn push_endpoints(&mut self, other: Option<&ServicePort>) {
-        let theirs: HashSet<Endpoint> = other.into_iter().flat_map(ServicePort::reachable_endpoints).collect();
+        let theirs: HashSet<Choice> = other.into_iter().flat_map(|other| with_chains(other, self.settings)).collect();
         let comment: Arc<str> = self.names.text().into();
-        for endpoint in self.port.reachable_endpoints().filter(|endpoint| !theirs.contains(endpoint)) {
-            let target = self.targets.get(endpoint);
-            self.out.push((target.chain.clone(), endpoint_rules(self.port, target, &comment)));
+        for choice in with_chains(self.port, self.settings).filter(|choice| !theirs.contains(choice)) {
+            let Shared { chain: Some(chain), .. } = self.targets.get(&choice).clone() else { continue };
+            let rules = endpoint_rules(self.port, &choice, &chain, &comment);
+            self.out.push((chain, rules));
         }
     }
 }
 
+/// The names of its endpoints' chains, one at a time: each costs a SHA-256.
+pub fn endpoint_chains<'a>(
+    port: &'a ServicePort,
+    settings: &'a Settings,
+    names: &'a ServiceChains,
+) -> impl Iterator<Item = ChainName> + 'a {
+    with_chains(port, settings).map(|choice| names.endpoint(&choice.endpoint.to_string()))
+}
+
+/// The endpoints that have chains, in order.
+fn with_chains<'a>(port: &'a ServicePort, settings: &'a Settings) -> impl Iterator<Item = Choice> + 'a {
+    let reachable = EndpointFlags::CLUSTER.with(EndpointFlags::LOCAL);
+    let choices = port.with_any_flag(reachable).map(|endpoint| choice(port, settings, endpoint));
+    choices.filter(|choice| choice.way != Way::Direct)
+}
+
+fn choice(port: &ServicePort, settings: &Settings, endpoint: &ModelEndpoint) -> Choice {
+    let hairpin = hairpin::is_possible(port, settings, endpoint);
+    let needs_chain = hairpin || port.affinity_seconds.is_some();
+    let way = if needs_chain { Way::Chain { hairpin } } else { Way::Direct };
+    Choice { endpoint: endpoint.endpoint, way }
+}
+
 /// The endpoints of a policy, none if the service port has no use for it.
-fn endpoints_of(port: &ServicePort, policy: TrafficPolicy) -> Vec<Endpoint> {
+fn choices(port: &ServicePort, settings: &Settings, policy: TrafficPolicy) -> Vec<Choice> {
+    let with = |flag| port.with_any_flag(flag).map(|endpoint| choice(port, settings, endpoint)).collect();
     match policy {
-        TrafficPolicy::Cluster if port.uses_cluster_endpoints() => port.cluster_endpoints().collect(),
-        TrafficPolicy::Local if port.uses_local_endpoints() => port.local_endpoints().collect(),
+        TrafficPolicy::Cluster if port.uses_cluster_endpoints() => with(EndpointFlags::CLUSTER),
+        TrafficPolicy::Local if port.uses_local_endpoints() => with(EndpointFlags::LOCAL),
         _ => Vec::new(),
     }
 }
@@ -174,15 +201,18 @@ fn firewall_rules(port: &ServicePort, settings: &Settings, names: &ServiceChains
     rules
 }
 
-fn endpoint_rules(port: &ServicePort, target: &balance::Target, comment: &Arc<str>) -> Vec<Rule> {
-    // Hairpin: an endpoint that reaches itself must not see its own address as the source.
-    let hairpin = commented(comment.clone()).source_net(IpNet::from(target.endpoint.ip)).jump(mark_masq());
+fn endpoint_rules(port: &ServicePort, choice: &Choice, chain: &ChainName, comment: &Arc<str>) -> Vec<Rule> {
+    let mut rules = Vec::with_capacity(2);
+    if choice.way == (Way::Chain { hairpin: true }) {
+        // An endpoint that reaches itself must not see its own address as the source.
+        rules.push(commented(comment.clone()).source_net(IpNet::from(choice.endpoint.ip)).jump(mark_masq()));
+    }
     let mut dnat = commented(comment.clone());
     if port.affinity_seconds.is_some() {
-        dnat = dnat.recent(target.chain.shared(), RecentAction::Set);
+        dnat = dnat.recent(chain.shared(), RecentAction::Set);
     }
-    let dnat = dnat.any_port(port.key.name.protocol).target(Target::Dnat(target.endpoint));
-    vec![hairpin, dnat]
+    rules.push(dnat.any_port(port.key.name.protocol).target(Target::Dnat(choice.endpoint)));
+    rules
 }
 
 fn mark_masq() -> ChainName {

@@ -22,6 +22,8 @@ fn settings() -> Arc<Settings> {
     Arc::new(settings)
 }
 
+const ELSEWHERE: EndpointFlags = EndpointFlags::ELSEWHERE;
+
 /// A service port number `i` with these many endpoints.
 fn port(family: Family, i: u32, address: u32, endpoints: u32) -> ServicePort {
     let ip = |base: u32, i: u32| match family {
@@ -117,6 +119,10 @@ fn build(step: &Step) -> (ServicePortKey, Option<Arc<ServicePort>>) {
         if bits & 16 != 0 {
             port.affinity_seconds = Some(10800);
         }
+        if bits & 128 != 0 {
+            let away = |e: &&mut ModelEndpoint| !e.flags.contains(EndpointFlags::LOCAL);
+            port.endpoints.iter_mut().filter(away).step_by(2).for_each(|e| e.flags = e.flags.with(ELSEWHERE));
+        }
         Arc::new(port)
     });
     (empty.key, after)
@@ -128,11 +134,12 @@ proptest! {
     /// Whatever the path, the changes lead from the kernel that was to exactly the full plan, and say truly what was
     /// there before. A batch that is reverted leaves no trace.
     #[test]
-    fn any_state_to_any_state(batches in steps()) {
+    fn any_state_to_any_state(batches in steps(), every in 1..40usize) {
         let settings = settings();
         let mut planner = Planner::new(settings.clone(), &Family::ALL);
         let mut model = Model::new();
         let mut chains = full(&settings, &model);
+        let mut seen = BTreeSet::new();
         for batch in batches {
             let wanted: BTreeMap<_, _> = batch.iter().map(build).collect();
             let moves: Vec<Move> = wanted.iter()
@@ -150,12 +157,25 @@ proptest! {
                 }
             }
             let expected = full(&settings, &model);
-            let keys: BTreeSet<_> = chains.keys().chain(expected.keys()).cloned().collect();
-            for key in keys {
-                prop_assert_eq!(chains.get(&key), expected.get(&key), "{}", key);
+            let keys: BTreeSet<_> = chains.keys().chain(expected.keys()).chain(&seen).cloned().collect();
+            for key in &keys {
+                prop_assert_eq!(chains.get(key), expected.get(key), "{}", key);
             }
+            // Some of them alone, with some that are not there any more.
+            let names: BTreeSet<ChainKey> = keys.iter().step_by(every).cloned().collect();
+            let found = named(&planner, &model, &names);
+            let wanted = expected.into_iter().filter(|(key, _)| names.contains(key)).collect::<Chains>();
+            prop_assert!(found == wanted, "{:?} of {:?}", found.keys(), names);
+            seen = keys;
         }
     }
+}
+
+/// What the planner says about these chains alone.
+fn named(planner: &Planner, model: &Model, names: &BTreeSet<ChainKey>) -> Chains {
+    let ports: Vec<_> = model.values().cloned().collect();
+    let desired = Desired::plan_named(planner.settings(), &planner.families(), planner, &ports, names);
+    desired.chains().clone()
 }
 
 /// How deep chains nest below a chain.
@@ -228,7 +248,7 @@ fn count(settings: &Settings, model: &Model, table: crate::kernel::xtables::Tabl
 }
 
 /// Row J14 (and J7's meaning of "rules owned"): kube-proxy's rule counts, which ours are as long as no chain is so
-/// large that it becomes a tree or groups.
+/// large that it becomes a tree or groups, and less a chain with two rules for each endpoint on another node.
 #[test]
 fn j14_rule_counts_are_kube_proxys() {
     use crate::kernel::xtables::Table;
@@ -255,10 +275,14 @@ fn j14_rule_counts_are_kube_proxys() {
         (true, 10, 2, 14, 165),
         (true, 10, 10, 14, 405),
     ];
-    for (balancer, services, endpoints, filter, nat) in table {
+    let away = [false, true].into_iter().flat_map(|away| table.map(|row| (away, row)));
+    for (away, (balancer, services, endpoints, filter, nat)) in away {
         let mut model = Model::new();
         for i in 0..services {
             let mut port = port(Family::V4, i, i, endpoints);
+            if away {
+                port.endpoints.iter_mut().for_each(|e| e.flags = e.flags.with(ELSEWHERE));
+            }
             if balancer {
                 port.node_port = 30000 + i as u16;
                 port.external_ips = Box::new([Ipv4Addr::from(0xc0a8_6300 + i).into()]);
@@ -268,9 +292,51 @@ fn j14_rule_counts_are_kube_proxys() {
             model.insert(port.key.clone(), Arc::new(port));
         }
         // Ten load balancers without endpoints have 30 refusals in one chain, which is still a leaf.
+        let nat = if away { nat - (2 * services * endpoints) as usize } else { nat };
         let got = (count(&settings, &model, Table::Filter), count(&settings, &model, Table::Nat));
-        assert_eq!(got, (filter, nat), "balancer {balancer}, {services} services x {endpoints}");
+        assert_eq!(got, (filter, nat), "balancer {balancer}, {services} services x {endpoints}, away: {away}");
     }
+}
+
+/// A service of ten endpoints on other nodes: one chain, eleven rules, and the one that leads to it. With affinity every
+/// endpoint has a chain, of one rule.
+#[test]
+fn endpoints_elsewhere_have_no_chains() {
+    let settings = settings();
+    let mut port = port(Family::V4, 1, 1, 10);
+    port.endpoints.iter_mut().for_each(|e| e.flags = e.flags.with(ELSEWHERE));
+    let chains = |port: &ServicePort| -> Vec<(String, usize)> {
+        let model = Model::from([(port.key.clone(), Arc::new(port.clone()))]);
+        let all = full(&settings, &model).into_iter().filter(|(key, _)| key.family == Family::V4);
+        let own = all.filter(|(key, _)| key.name.as_str().starts_with("KUBE-S") && key.name.as_str().contains("-S"));
+        own.map(|(key, rules)| (key.name.as_str()[..8].to_owned(), rules.len())).collect()
+    };
+    let count = |port: &ServicePort, name: &str, rules: usize| {
+        chains(port).into_iter().filter(|chain| *chain == (name.to_owned(), rules)).count()
+    };
+    assert_eq!((count(&port, "KUBE-SVC", 11), count(&port, "KUBE-SEP", 1)), (1, 0), "{:?}", chains(&port));
+    port.affinity_seconds = Some(60);
+    assert_eq!((count(&port, "KUBE-SVC", 21), count(&port, "KUBE-SEP", 1)), (1, 10), "{:?}", chains(&port));
+    port.affinity_seconds = None;
+    port.endpoints[3].flags = EndpointFlags::CLUSTER.with(EndpointFlags::ON_NODE);
+    assert_eq!((count(&port, "KUBE-SVC", 11), count(&port, "KUBE-SEP", 2)), (1, 1), "{:?}", chains(&port));
+}
+
+/// An endpoint among many changes nothing but its place: the chains that choose, and its own.
+#[test]
+fn an_endpoint_that_comes_to_this_node_gets_its_chain() {
+    let settings = settings();
+    let mut before = port(Family::V4, 1, 1, 60);
+    before.endpoints.iter_mut().for_each(|e| e.flags = e.flags.with(ELSEWHERE));
+    let mut after = before.clone();
+    after.endpoints[7].flags = EndpointFlags::CLUSTER.with(EndpointFlags::ON_NODE);
+    let mut planner = Planner::new(settings, &[Family::V4]);
+    let (before, after) = (Arc::new(before), Arc::new(after));
+    planner.adopt(std::slice::from_ref(&before));
+    let changes = planner.replan(&[Move { before: Some(before), after: Some(after) }]);
+    let names: Vec<&str> = changes.chains.keys().map(|key| &key.name.as_str()[..8]).collect();
+    // One of the groups, and the endpoint. The shares of the groups are what they were.
+    assert_eq!(names, ["KUBE-SEP", "KUBE-SVC"], "{changes:?}");
 }
 
 /// Rows J4 and J5: what the base depends on.

@@ -1,9 +1,9 @@
 //! Section M: which endpoints each policy uses.
 
 use super::*;
-use crate::model::ServicePort;
-use crate::state::testing::{Build, endpoint, service, slice};
-use crate::state::{ServiceType, SliceEndpoint, TrafficPolicy};
+use crate::model::{EndpointFlags, ServicePort};
+use crate::state::testing::{self, Build, endpoint, service, slice};
+use crate::state::{Fact, ServiceType, SliceEndpoint, TrafficPolicy, Update};
 
 /// Traffic policies and reach of a service.
 #[derive(Clone, Copy)]
@@ -200,4 +200,21 @@ fn flags_tell_what_an_endpoint_is() {
             ("10.1.2.2:80".to_owned(), F::SERVING)
         ]
     );
+}
+
+/// On this node, on another by name, or nobody knows where; and if the API server does not know our node, nothing is said
+/// to be elsewhere.
+#[test]
+fn where_an_endpoint_is() {
+    let service = service("ns/s", "172.30.0.1", &[("p", Protocol::Tcp, 80)]);
+    let endpoints = [ep(3).on(NODE), ep(4).on("host2"), ep(5)];
+    let slice = slice("ns/s-1", "s", &[("p", Protocol::Tcp, 80)], &endpoints);
+    let (here, elsewhere) = (EndpointFlags::ON_NODE, EndpointFlags::ELSEWHERE);
+    for (node, expected) in [(Some(NODE), vec![4]), (Some("host2"), vec![]), (None, vec![])] {
+        let mut state = state_of(std::slice::from_ref(&service), std::slice::from_ref(&slice));
+        state.apply(node.map(|name| Update::Upsert(Fact::Node(testing::node(name, None)))).into_iter().collect());
+        let port = resolve_all(&state).remove(0);
+        let with = |flag| last_bytes(port.with_any_flag(flag).map(|e| e.endpoint));
+        assert_eq!((with(here), with(elsewhere)), (vec![3], expected), "the API server knows {node:?}");
+    }
 }

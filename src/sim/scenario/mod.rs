@@ -22,7 +22,8 @@
 //!   the pod network, else outside), or `ADDRESS on node` for what the node sends from that address.
 //! * The verdict is `expect: reject|drop|accept|none`, or the endpoints that may be chosen, all alike: `kept` where the
 //!   client's address stays, `masqueraded` where it becomes the node's. A flow can have both.
-//! * The fixture: our node is called [`Fixture::NODE`]; see [`Fixture`] for addresses. The detector goes by pod network.
+//! * The fixture: our node is called [`Fixture::NODE`], and the API server knows it; see [`Fixture`] for addresses. The
+//!   detector goes by pod network.
 
 mod objects;
 mod text;

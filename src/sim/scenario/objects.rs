@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{ScenarioError, read};
+use super::{Fixture, ScenarioError, read};
 use crate::net::ObjectName;
 use crate::source::wire;
-use crate::state::{Fact, FactKey, Kind, Update};
+use crate::state::{Fact, FactKey, Kind, Node, Update};
 
 /// A Kubernetes object that can be a fact.
 #[derive(Deserialize)]
@@ -71,11 +71,15 @@ pub fn objects(
     Ok(found)
 }
 
-/// The first lists of every kind.
+/// The first lists of every kind. The API server knows the fixture's node, also if no manifest says anything about it.
 pub fn first_updates(objects: Vec<(FactKey, Option<Fact>)>) -> Vec<Update> {
     let mut by_kind: BTreeMap<Kind, Vec<Fact>> = Kind::ALL.into_iter().map(|kind| (kind, Vec::new())).collect();
     for (key, fact) in objects {
         by_kind.entry(key.kind).or_default().extend(fact);
+    }
+    let nodes = by_kind.entry(Kind::Node).or_default();
+    if nodes.is_empty() {
+        nodes.push(Fact::Node(Node { name: Fixture::NODE.into(), ..Node::default() }));
     }
     by_kind.into_iter().map(|(kind, facts)| Update::Replace { kind, facts }).collect()
 }

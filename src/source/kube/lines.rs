@@ -1,10 +1,10 @@
 //! Cuts a stream of bytes into lines of bounded length.
 
+use std::io::BufRead;
+
 use bytes::{Bytes, BytesMut};
 
-/// A line was longer than allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LineTooLong;
+use super::stream::{TooLong, release_if_empty};
 
 /// Bytes that have arrived and are not yet a line.
 pub(super) struct Lines {
@@ -24,22 +24,31 @@ impl Lines {
     }
 
     /// The next complete line that is not blank, without its end. `None`: more bytes are needed.
-    pub fn next(&mut self) -> Result<Option<Bytes>, LineTooLong> {
+    pub fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
         loop {
-            let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
-            let Some(end) = unsearched.iter().position(|byte| *byte == b'\n').map(|at| self.searched + at) else {
+            let Some(end) = self.find_end() else {
                 self.searched = self.buffer.len();
-                return if self.searched > self.max { Err(LineTooLong) } else { Ok(None) };
+                release_if_empty(&mut self.buffer);
+                return if self.searched > self.max { Err(TooLong) } else { Ok(None) };
             };
             self.searched = 0;
             if end > self.max {
-                return Err(LineTooLong);
+                return Err(TooLong);
             }
             let line = self.buffer.split_to(end + 1).split_to(end).freeze();
             if !line.trim_ascii().is_empty() {
                 return Ok(Some(line));
             }
         }
+    }
+
+    /// Where the first line ends. What was searched in vain is not searched again.
+    fn find_end(&self) -> Option<usize> {
+        let mut unsearched = self.buffer.get(self.searched..).unwrap_or_default();
+        // Reading from a slice cannot fail. The library's search looks at many bytes at once.
+        let skipped = unsearched.skip_until(b'\n').unwrap_or_default();
+        let end = (self.searched + skipped).checked_sub(1)?;
+        (self.buffer.get(end) == Some(&b'\n') && skipped > 0).then_some(end)
     }
 
     /// Whether the stream ended in the middle of a line.
@@ -88,7 +97,7 @@ mod tests {
             lines.push(b"1234\n");
             assert_eq!(lines.next(), Ok(Some(Bytes::from_static(b"1234"))));
             lines.push(text.as_bytes());
-            assert_eq!(lines.next(), Err(LineTooLong));
+            assert_eq!(lines.next(), Err(TooLong));
         }
     }
 }

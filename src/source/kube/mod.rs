@@ -10,8 +10,11 @@
 //! | is away, slow, or sends rubbish | none: what was told stays in force |
 //!
 //! A kind is *synced* with its first `Replace`. What to do next is decided by a pure machine (`step`); the loop around
-//! it (`reflector`) only sends, reads and waits. Bytes become lines (`lines`), lines become facts (`decode`) without a
-//! full API object in between.
+//! it (`reflector`) only sends, reads and waits. Bytes become events (`stream`), events become facts (`decode`) without
+//! a full API object in between.
+//!
+//! Protobuf is asked for, and JSON where a server has no protobuf (`negotiation`); each answer says what it is. Both
+//! readers fill the same structures ([`wire`](super::wire)), where the one meaning is.
 //!
 //! Client-side rate limits (`clientConnection.qps` and `burst`) have nothing to limit here: a kind has one request
 //! open at a time, and failures are spaced by the backoff.
@@ -21,11 +24,15 @@ mod connect;
 mod decode;
 mod health;
 mod lines;
+mod negotiation;
 mod problems;
+mod protobuf;
 mod reflector;
+mod replay;
 mod resource;
 mod status;
 mod step;
+mod stream;
 mod transport;
 mod tuning;
 
@@ -37,7 +44,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, connect};
+pub use replay::Replay;
 pub use status::{KindStatus, Status};
+pub use stream::Encoding;
 pub use tuning::Tuning;
 
 use super::{QUEUE, Updates};

@@ -11,12 +11,13 @@ use tokio::time::timeout_at;
 use super::backoff::{Backoff, Jitter};
 use super::decode::Decoder;
 use super::health::Health;
-use super::lines::{LineTooLong, Lines};
+use super::negotiation::Negotiation;
 use super::problems::ProblemLog;
 use super::resource::Resource;
 use super::status::Status;
-use super::step::{Failure, Input, Machine, Next, Pause, Request, Step};
-use super::transport;
+use super::step::{Event, Failure, Input, Machine, Next, Pause, Request, Step};
+use super::stream::{Stream, TooLong};
+use super::transport::{self, Answer};
 use super::tuning::Tuning;
 use crate::state::Update;
 
@@ -29,6 +30,7 @@ pub(super) struct Reflector {
     tuning: Tuning,
     machine: Machine,
     decoder: Decoder,
+    negotiation: Negotiation,
     health: Health,
     status: Arc<Status>,
     backoff: Backoff,
@@ -48,7 +50,7 @@ enum Action {
 /// A watch or streaming list that is being read.
 struct Reading {
     body: Body,
-    lines: Lines,
+    stream: Stream,
     opened: Instant,
     /// The server should have ended the watch by then.
     deadline: Instant,
@@ -67,7 +69,8 @@ impl Reflector {
     ) -> Reflector {
         Reflector {
             machine: Machine::new(resource.kind, tuning.page),
-            decoder: Decoder::new(resource.clone(), ProblemLog::new(status.clone())),
+            decoder: Decoder::new(resource.kind, ProblemLog::new(status.clone())),
+            negotiation: Negotiation::new(resource.kind),
             health: Health::new(resource.clone(), status.clone()),
             backoff: Backoff::new(&tuning),
             jitter: Jitter::new(),
@@ -128,19 +131,22 @@ impl Reflector {
         }
         let url = self.resource.url(&request, seconds);
         tracing::debug!(kind = ?self.resource.kind, url, "request");
-        let body = match transport::get(&self.client, &url, self.tuning.response).await {
-            Ok(body) => body,
+        let accept = self.negotiation.accept();
+        let answer = match transport::get(&self.client, &url, accept, self.tuning.response).await {
+            Ok(answer) => answer,
+            // The machine has the same request again.
+            Err(failure) if self.negotiation.refused(&failure) => return Ok(self.step(Input::Resume)),
             Err(failure) => return Ok(self.failed(failure)),
         };
         self.health.answered();
         if matches!(request, Request::List { .. }) {
-            return Ok(self.page(body).await);
+            return Ok(self.page(answer).await);
         }
         let is_list = matches!(request, Request::StreamingList);
         let opened = Instant::now();
         self.read(Reading {
-            body,
-            lines: Lines::new(self.tuning.line_max),
+            body: answer.body,
+            stream: Stream::new(answer.encoding, self.tuning.line_max),
             opened,
             deadline: began + Duration::from_secs(seconds) + self.tuning.watch_grace,
             list_deadline: is_list.then(|| opened + self.tuning.initial_events),
@@ -155,14 +161,20 @@ impl Reflector {
         (self.tuning.watch + jitter).as_secs().max(1)
     }
 
-    async fn page(&mut self, body: Body) -> Action {
+    async fn page(&mut self, Answer { encoding, body }: Answer) -> Action {
         let bytes = match transport::read_all(body, self.tuning.page_max, self.tuning.response).await {
             Ok(bytes) => bytes,
             Err(failure) => return self.failed(failure),
         };
-        match self.decoder.page(&bytes) {
-            Ok(page) => self.step(Input::Page(page)),
-            Err(failure) => self.failed(failure),
+        match self.decoder.page(encoding, &bytes) {
+            Ok(page) => {
+                self.negotiation.was_read();
+                self.step(Input::Page(page))
+            }
+            Err(failure) => {
+                self.negotiation.failed(encoding, &failure);
+                self.failed(failure)
+            }
         }
     }
 
@@ -178,7 +190,7 @@ impl Reflector {
                     }
                 }
                 Ok(chunk) => {
-                    if let Some(action) = self.take_arrived(&mut reading, chunk) {
+                    if let Some(action) = self.take_arrived(&mut reading, chunk).await {
                         break action;
                     }
                 }
@@ -188,13 +200,17 @@ impl Reflector {
     }
 
     /// Feeds a chunk and all that is ready after it, up to a batch. `None`: go on reading.
-    fn take_arrived(&mut self, reading: &mut Reading, first: Option<Result<bytes::Bytes, Failure>>) -> Option<Action> {
+    async fn take_arrived(
+        &mut self,
+        reading: &mut Reading,
+        first: Option<Result<bytes::Bytes, Failure>>,
+    ) -> Option<Action> {
         let mut chunk = first;
         loop {
             match chunk {
                 None => return Some(self.ended(reading)),
                 Some(Err(failure)) => return Some(self.broke(reading, failure)),
-                Some(Ok(bytes)) => reading.lines.push(&bytes),
+                Some(Ok(bytes)) => reading.stream.push(&bytes),
             }
             reading.last_bytes = Instant::now();
             if let Some(action) = self.feed(reading) {
@@ -203,20 +219,20 @@ impl Reflector {
             if self.pending.len() >= self.tuning.batch {
                 return None;
             }
-            chunk = transport::next_chunk(&mut reading.body).now_or_never()?;
+            chunk = next_arrived(&mut reading.body).await?;
         }
     }
 
-    /// Feeds the lines that are complete. `None`: go on reading.
+    /// Feeds the events that are complete. `None`: go on reading.
     fn feed(&mut self, reading: &mut Reading) -> Option<Action> {
         loop {
-            let action = match reading.lines.next() {
+            let action = match self.next_event(reading) {
                 Ok(None) => return None,
-                Err(LineTooLong) => self.broke(reading, Failure::TooLarge(self.tuning.line_max)),
-                Ok(Some(line)) => match self.decoder.event(&line) {
-                    Ok(event) => self.step(Input::Event(event)),
-                    Err(failure) => self.broke(reading, failure),
-                },
+                Ok(Some(event)) => self.step(Input::Event(event)),
+                Err(failure) => {
+                    self.negotiation.failed(reading.stream.encoding(), &failure);
+                    self.broke(reading, failure)
+                }
             };
             if !matches!(action, Action::Read) {
                 return Some(action);
@@ -225,6 +241,14 @@ impl Reflector {
                 reading.list_deadline = None;
             }
         }
+    }
+
+    fn next_event(&mut self, reading: &mut Reading) -> Result<Option<Event>, Failure> {
+        let next = reading.stream.next().map_err(|TooLong| Failure::TooLarge(self.tuning.line_max))?;
+        let Some(bytes) = next else { return Ok(None) };
+        let event = self.decoder.event(reading.stream.encoding(), &bytes)?;
+        self.negotiation.was_read();
+        Ok(Some(event))
     }
 
     /// When to look at the clocks if nothing arrives.
@@ -257,7 +281,7 @@ impl Reflector {
 
     /// The server ended the watch. One that ends at once, again and again, must not be opened without a pause.
     fn ended(&mut self, reading: &Reading) -> Action {
-        if reading.lines.is_cut_off() {
+        if reading.stream.is_cut_off() {
             return self.broke(reading, Failure::HungUp("in the middle of an event".to_owned()));
         }
         if reading.opened.elapsed() < self.tuning.short_watch {
@@ -334,4 +358,14 @@ impl Reflector {
         let batch = std::mem::take(&mut self.pending);
         self.updates.send(batch).await.map_err(|_| Closed)
     }
+}
+
+/// The next chunk if it has arrived; `None` if there is none yet. Another task reads the connection, a chunk at a time:
+/// it gets its turn once, so that what lies in the socket counts as arrived. Nothing waits for what does not.
+async fn next_arrived(body: &mut Body) -> Option<Option<Result<bytes::Bytes, Failure>>> {
+    if let Some(chunk) = transport::next_chunk(body).now_or_never() {
+        return Some(chunk);
+    }
+    tokio::task::yield_now().await;
+    transport::next_chunk(body).now_or_never()
 }

@@ -9,8 +9,6 @@ use crate::state::Kind;
 #[derive(Clone, Debug)]
 pub(super) struct Resource {
     pub kind: Kind,
-    /// The `kind` field of its objects.
-    pub api_kind: &'static str,
     /// As RBAC and `kubectl` write it: `endpointslices.discovery.k8s.io`.
     pub rbac_name: &'static str,
     path: &'static str,
@@ -21,15 +19,11 @@ pub(super) struct Resource {
 impl Resource {
     /// The resource of a kind; of Nodes, only the one with our name.
     pub fn new(kind: Kind, node_name: &str) -> Resource {
-        let (api_kind, rbac_name, path) = match kind {
-            Kind::Service => ("Service", "services", "/api/v1/services"),
-            Kind::EndpointSlice => {
-                ("EndpointSlice", "endpointslices.discovery.k8s.io", "/apis/discovery.k8s.io/v1/endpointslices")
-            }
-            Kind::Node => ("Node", "nodes", "/api/v1/nodes"),
-            Kind::ServiceCidr => {
-                ("ServiceCIDR", "servicecidrs.networking.k8s.io", "/apis/networking.k8s.io/v1/servicecidrs")
-            }
+        let (rbac_name, path) = match kind {
+            Kind::Service => ("services", "/api/v1/services"),
+            Kind::EndpointSlice => ("endpointslices.discovery.k8s.io", "/apis/discovery.k8s.io/v1/endpointslices"),
+            Kind::Node => ("nodes", "/api/v1/nodes"),
+            Kind::ServiceCidr => ("servicecidrs.networking.k8s.io", "/apis/networking.k8s.io/v1/servicecidrs"),
         };
         let (label_selector, field_selector) = match kind {
             Kind::Service => {
@@ -39,7 +33,7 @@ impl Resource {
             Kind::Node => (None, Some(format!("metadata.name={}", escape_field_value(node_name)))),
             Kind::ServiceCidr => (None, None),
         };
-        Resource { kind, api_kind, rbac_name, path, label_selector, field_selector }
+        Resource { kind, rbac_name, path, label_selector, field_selector }
     }
 
     /// Path and query of a request. `timeout_seconds` is how long the server shall keep a watch.

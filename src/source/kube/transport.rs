@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, ACCEPT_ENCODING, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use kube::client::{Body, Client};
@@ -12,19 +12,26 @@ use tokio::time::timeout;
 use super::connect::describe;
 use super::decode::error_response;
 use super::step::Failure;
+use super::stream::Encoding;
 
 /// Who asks; the API server's audit log shows it.
 const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"), " (linux)");
 /// So much of an error's body is read.
 const ERROR_BODY_MAX: usize = 64 << 10;
 
+/// An answer that is not an error.
+pub(super) struct Answer {
+    pub encoding: Encoding,
+    pub body: Body,
+}
+
 /// Sends a GET. An answer with an error status is a failure; a good one has a body to read.
 ///
 /// Compression is declined: some servers compress each event of a watch as a stream of its own, and a proxy on the
 /// server's network gains nothing.
-pub(super) async fn get(client: &Client, url: &str, wait: Duration) -> Result<Body, Failure> {
+pub(super) async fn get(client: &Client, url: &str, accept: &'static str, wait: Duration) -> Result<Answer, Failure> {
     let request = Request::get(url)
-        .header(ACCEPT, "application/json")
+        .header(ACCEPT, accept)
         .header(ACCEPT_ENCODING, "identity")
         .header(USER_AGENT, AGENT)
         .body(Body::empty())
@@ -34,7 +41,11 @@ pub(super) async fn get(client: &Client, url: &str, wait: Duration) -> Result<Bo
         Ok(Err(error)) => return Err(Failure::Unreachable(describe(&error))),
         Ok(Ok(response)) => response,
     };
-    if response.status().is_success() { Ok(response.into_body()) } else { Err(read_error(response, wait).await) }
+    if !response.status().is_success() {
+        return Err(read_error(response, wait).await);
+    }
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    Ok(Answer { encoding: Encoding::of(content_type), body: response.into_body() })
 }
 
 async fn read_error(response: Response<Body>, wait: Duration) -> Failure {

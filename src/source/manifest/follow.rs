@@ -20,6 +20,8 @@ use crate::state::Update;
 pub(super) struct Timing {
     /// Changes are taken in once there was no further one for `quiet`, or `longest` after the first.
     pub quiet: Duration,
+    /// The same where all changes are files that are complete: just long enough for the other files of a set.
+    pub complete_quiet: Duration,
     pub longest: Duration,
     /// The same for a folder that has just come back: somebody is still filling it.
     pub refill_quiet: Duration,
@@ -34,6 +36,7 @@ impl Default for Timing {
     fn default() -> Self {
         Timing {
             quiet: Duration::from_millis(50),
+            complete_quiet: Duration::from_millis(5),
             longest: Duration::from_secs(1),
             refill_quiet: Duration::from_millis(500),
             refill_longest: Duration::from_secs(5),
@@ -53,6 +56,8 @@ struct Pending {
     times: Option<(Instant, Instant)>,
     /// The folder has just come back.
     refill: bool,
+    /// More may follow: a file is gone, which may be about to come back under another name, or somebody is writing.
+    patient: bool,
 }
 
 impl Pending {
@@ -63,9 +68,10 @@ impl Pending {
 
     fn due(&self, timing: &Timing) -> Option<Instant> {
         let (first, latest) = self.times?;
-        let (quiet, longest) = match self.refill {
-            true => (timing.refill_quiet, timing.refill_longest),
-            false => (timing.quiet, timing.longest),
+        let (quiet, longest) = match (self.refill, self.patient) {
+            (true, _) => (timing.refill_quiet, timing.refill_longest),
+            (false, true) => (timing.quiet, timing.longest),
+            (false, false) => (timing.complete_quiet, timing.longest),
         };
         Some((latest + quiet).min(first + longest))
     }
@@ -144,6 +150,7 @@ impl Follower {
     }
 
     fn absorb(&mut self, signal: Signal) {
+        let is_complete = matches!(&signal, Signal::Changed(name) if is_manifest(name));
         match signal {
             Signal::Overflow => {
                 warn!(folder = %self.disk.dir.display(), "too many changes at once for inotify: all files are looked at");
@@ -160,14 +167,15 @@ impl Follower {
                 return;
             }
             Signal::Writing(_) => return,
-            Signal::Changed(name) if is_manifest(&name) => {
+            Signal::Changed(name) | Signal::Gone(name) if is_manifest(&name) => {
                 let path = self.disk.dir.join(name);
                 self.writing.remove(&path);
                 self.pending.changed.insert(path);
             }
             // Not a manifest, but links may lead through it, as through `..data` in a mounted ConfigMap.
-            Signal::Changed(_) => self.pending.scan = true,
+            Signal::Changed(_) | Signal::Gone(_) => self.pending.scan = true,
         }
+        self.pending.patient |= !is_complete || !self.writing.is_empty();
         self.pending.note();
     }
 
@@ -287,11 +295,41 @@ mod tests {
         let timing = Timing::default();
         let now = Instant::now();
         let mut pending = Pending { times: Some((now, now)), ..Pending::default() };
+        assert_eq!(pending.due(&timing), Some(now + timing.complete_quiet));
+        pending.patient = true;
         assert_eq!(pending.due(&timing), Some(now + timing.quiet));
         pending.times = Some((now, now + Duration::from_secs(60)));
         assert_eq!(pending.due(&timing), Some(now + timing.longest));
         pending.refill = true;
         assert_eq!(pending.due(&timing), Some(now + timing.refill_longest));
+    }
+
+    #[test]
+    fn complete_files_are_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let quiet_after = |signals: &[Signal]| {
+            let (sender, _receiver) = tokio::sync::mpsc::channel(4);
+            let disk = Disk::new(dir.path().to_owned(), "node-a".into());
+            let mut follower = Follower::new(disk, Status::default(), sender, Timing::default());
+            signals.iter().cloned().for_each(|signal| follower.absorb(signal));
+            let (_, latest) = follower.pending.times?;
+            Some(follower.pending.due(&follower.timing)? - latest)
+        };
+        let Timing { quiet, complete_quiet, .. } = Timing::default();
+        let (changed, gone) = (|name: &str| Signal::Changed(name.into()), |name: &str| Signal::Gone(name.into()));
+        let writing = |name: &str| Signal::Writing(name.into());
+        for (signals, expected) in [
+            (vec![changed("a.yaml")], Some(complete_quiet)),
+            (vec![writing("a.yaml"), changed("a.yaml")], Some(complete_quiet)),
+            (vec![changed("a.yaml"), changed("b.yaml")], Some(complete_quiet)),
+            (vec![writing("a.yaml")], None),
+            (vec![writing("b.yaml"), changed("a.yaml")], Some(quiet)),
+            (vec![gone("a.yaml"), changed("b.yaml")], Some(quiet)),
+            // The swap of a mounted ConfigMap.
+            (vec![changed("..data")], Some(quiet)),
+        ] {
+            assert_eq!(quiet_after(&signals), expected, "{signals:?}");
+        }
     }
 
     #[test]

@@ -14,8 +14,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// A file is complete, or gone.
+    /// A file is complete: it was closed after writing, or renamed to this name.
     Changed(OsString),
+    /// A file is gone, or has another name now.
+    Gone(OsString),
     /// Somebody is writing a file; [`Signal::Changed`] follows when it is closed.
     Writing(OsString),
     /// Events were lost: anything may have changed.
@@ -111,6 +113,9 @@ fn signal(dir: &Path, mask: EventMask, name: Option<&OsStr>) -> Option<Signal> {
     }
     if mask.contains(EventMask::CREATE) && is_about_to_be_written(&dir.join(name)) {
         return Some(Signal::Writing(name_owned));
+    }
+    if mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM) {
+        return Some(Signal::Gone(name_owned));
     }
     Some(Signal::Changed(name_owned))
 }

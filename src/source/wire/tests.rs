@@ -2,7 +2,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use super::*;
+use crate::net::{Family, Protocol};
+use crate::state;
 use crate::state::{ClusterIp, IpMode, ServiceType, TrafficPolicy};
 
 fn ip(text: &str) -> IpAddr {
@@ -314,7 +319,7 @@ fn o16_o49_o56_slices() {
     assert_eq!(fact.service_name().to_string(), "ns/svc");
     let ports: Vec<_> = fact.ports.iter().map(|port| (&*port.name, port.port)).collect();
     assert_eq!(ports, [("http", 80), ("", 443)]);
-    let endpoints: Vec<_> = fact.endpoints.iter().map(|endpoint| (endpoint.ip, endpoint.node.as_deref())).collect();
+    let endpoints: Vec<_> = fact.endpoints.iter().map(|endpoint| (endpoint.ip, endpoint.node())).collect();
     assert_eq!(endpoints, [(ip("10.0.0.1"), Some("n1"))], "the first address of each endpoint");
     assert_eq!(problems.len(), 4, "{problems:?}");
 }
@@ -346,7 +351,11 @@ fn hints_are_shared() {
         endpoint("10.0.0.4", json!({"forZones": []})),
     ]}));
     let fact = fact.unwrap();
-    let hints: Vec<_> = fact.endpoints.iter().map(|endpoint| endpoint.hints.clone()).collect();
+    let hints: Vec<_> = fact
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.location.as_ref().and_then(|location| location.hints.clone()))
+        .collect();
     assert!(Arc::ptr_eq(hints[0].as_ref().unwrap(), hints[1].as_ref().unwrap()));
     assert_eq!(hints[2].as_ref().unwrap().nodes.len(), 1);
     assert_eq!(hints[3], None);

@@ -22,7 +22,7 @@ const LISTED: [u8; 128] = [
 ];
 
 fn read(payload: &[u8]) -> Option<Flow> {
-    codec::read(&Message { kind: 0x100, flags: 0, sequence: 0, payload })
+    codec::read(&Message { kind: 0x100, flags: 0, sequence: 0, port: 0, payload })
 }
 
 #[cfg(target_endian = "little")]

@@ -1,14 +1,9 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use ipnet::IpNet;
-use proptest::option::of;
 use proptest::prelude::*;
 
 use super::*;
 use crate::kernel::xtables::encode::{ONE, rule_text, unwritable};
-use crate::kernel::xtables::{
-    AddrTypeMatch, CtStates, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule, Target,
-};
+use crate::kernel::xtables::testing::family_and_rule;
+use crate::kernel::xtables::{CtStates, InterfaceMatch, Match, PortRange, RecentAction, Rule, Target};
 use crate::net::{Endpoint, Protocol};
 
 fn any_chain(name: &str) -> Option<ChainName> {
@@ -23,108 +18,6 @@ fn chains(family: Family, text: &str) -> Result<Vec<(Table, ObservedChain)>, Dec
     let mut found = Vec::new();
     read_tables(family, &mut text.as_bytes(), &mut |table, chain| found.push((table, chain)))?;
     Ok(found)
-}
-
-fn ip(family: Family) -> BoxedStrategy<IpAddr> {
-    match family {
-        Family::V4 => any::<u32>().prop_map(|bits| IpAddr::V4(Ipv4Addr::from(bits))).boxed(),
-        Family::V6 => prop_oneof![
-            any::<u128>(),
-            any::<u32>().prop_map(u128::from),
-            any::<u32>().prop_map(|bits| u128::from(bits) | 0xffff_0000_0000),
-            (any::<u16>(), any::<u16>()).prop_map(|(a, b)| u128::from(a) << 112 | u128::from(b)),
-        ]
-        .prop_map(|bits| IpAddr::V6(Ipv6Addr::from(bits)))
-        .boxed(),
-    }
-}
-
-fn net(family: Family) -> impl Strategy<Value = NetMatch> {
-    (any::<bool>(), ip(family), 1..=family.bits())
-        .prop_map(|(invert, ip, length)| NetMatch { invert, net: IpNet::new(ip, length).unwrap().trunc() })
-}
-
-fn interface() -> impl Strategy<Value = InterfaceMatch> {
-    (any::<bool>(), "[a-z][a-z0-9._@:-]{0,12}[+]?")
-        .prop_map(|(invert, name)| InterfaceMatch { invert, name: name.into() })
-}
-
-fn ports() -> impl Strategy<Value = PortRange> {
-    (any::<bool>(), any::<u16>(), any::<u16>())
-        .prop_map(|(invert, a, b)| PortRange { invert, first: a.min(b), last: a.max(b) })
-        .prop_filter("all ports are no match", |range| (range.first, range.last) != (0, u16::MAX))
-}
-
-fn comment() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-zA-Z0-9_-]{0,40}", "[ -~]{0,80}", "[\"'\\\\ ]{0,12}", "[^\n\0]{0,60}"]
-}
-
-fn matches(protocol: Option<Protocol>) -> impl Strategy<Value = Match> {
-    let name = "[A-Z][A-Z0-9-]{0,27}";
-    let ports = (of(ports()), of(ports()));
-    prop_oneof![
-        comment().prop_map(|text| Match::Comment(text.into())),
-        ports.prop_map(move |(source, destination)| match protocol {
-            Some(protocol) => Match::Ports { protocol, source, destination },
-            None => Match::Comment("ports need a protocol".into()),
-        }),
-        (any::<bool>(), any::<u32>(), prop_oneof![Just(u32::MAX), any::<u32>()])
-            .prop_map(|(invert, value, mask)| Match::Mark { invert, value, mask }),
-        (0..=ONE).prop_map(|probability| Match::Random { probability }),
-        name.prop_map(|name| Match::Recent { name: name.into(), action: RecentAction::Set }),
-        (name, any::<u32>(), any::<bool>()).prop_map(|(name, seconds, reap)| Match::Recent {
-            name: name.into(),
-            action: RecentAction::Check { seconds, reap }
-        }),
-        (any::<Option<bool>>(), any::<bool>())
-            .prop_map(|(s, d)| Match::AddrType(AddrTypeMatch { source_local: s, destination_local: Some(d) })),
-        any::<bool>().prop_map(|s| Match::AddrType(AddrTypeMatch { source_local: Some(s), destination_local: None })),
-        (any::<bool>(), 1..128u16).prop_map(|(invert, bits)| {
-            let states = CtStates(bits & 0x0f | (bits & 0x70) << 2);
-            Match::CtState { invert, states }
-        }),
-        "[a-z_.]{1,30}".prop_map(|name| Match::Nfacct(name.into())),
-    ]
-}
-
-fn target(family: Family) -> impl Strategy<Value = Target> {
-    prop_oneof![
-        "KUBE-[A-Z0-9-]{1,20}".prop_map(|name| Target::Jump(ChainName::new(name))),
-        "KUBE-[A-Z0-9-]{1,20}".prop_map(|name| Target::Goto(ChainName::new(name))),
-        Just(Target::Accept),
-        Just(Target::Drop),
-        Just(Target::Return),
-        Just(Target::Reject),
-        (ip(family), any::<u16>()).prop_map(|(ip, port)| Target::Dnat(Endpoint::new(ip, port))),
-        any::<bool>().prop_map(|random_fully| Target::Masquerade { random_fully }),
-        any::<(u32, u32)>().prop_map(|(value, mask)| Target::Mark { value, mask }),
-    ]
-}
-
-fn rule(family: Family) -> impl Strategy<Value = Rule> {
-    of(proptest::sample::select(&Protocol::ALL[..])).prop_flat_map(move |protocol| {
-        (
-            of(net(family)),
-            of(net(family)),
-            of(interface()),
-            of(interface()),
-            proptest::collection::vec(matches(protocol), 0..4),
-            of(target(family)),
-        )
-            .prop_map(move |(source, destination, in_interface, out_interface, matches, target)| Rule {
-                source,
-                destination,
-                in_interface,
-                out_interface,
-                protocol,
-                matches,
-                target,
-            })
-    })
-}
-
-fn family_and_rule() -> impl Strategy<Value = (Family, Rule)> {
-    proptest::sample::select(&Family::ALL[..]).prop_flat_map(|family| (Just(family), rule(family)))
 }
 
 proptest! {
@@ -312,4 +205,39 @@ fn output_that_is_not_whole_is_an_error() {
         assert!(matches!(chains(Family::V4, text), Err(DecodeError::Malformed { .. })), "{text:?}");
     }
     assert_eq!(chains(Family::V4, "").unwrap(), []);
+}
+
+/// What a rule may hold as a value but no tool would write, and what fits just so.
+#[test]
+fn what_cannot_be_written_is_told() {
+    let matching = |item| Rule { protocol: Some(Protocol::Tcp), matches: vec![item], ..Rule::default() };
+    let from = |name: String| {
+        let in_interface = Some(InterfaceMatch { invert: false, name: name.into() });
+        Rule { in_interface, ..Rule::default() }
+    };
+    let ports = |protocol, first, last| {
+        let range = PortRange { invert: false, first, last };
+        matching(Match::Ports { protocol, source: None, destination: Some(range) })
+    };
+    let recent = |length, seconds| {
+        let action = RecentAction::Check { seconds, reap: false };
+        matching(Match::Recent { name: "x".repeat(length).into(), action })
+    };
+    for (rule, writable) in [
+        (from("x".repeat(15)), true),
+        (from("x".repeat(16)), false),
+        (ports(Protocol::Tcp, 0, u16::MAX - 1), true),
+        (ports(Protocol::Tcp, 0, u16::MAX), false),
+        (ports(Protocol::Tcp, 2, 1), false),
+        (ports(Protocol::Udp, 1, 2), false),
+        (recent(199, 1), true),
+        (recent(200, 1), false),
+        (recent(1, 0), false),
+        (matching(Match::Nfacct("x".repeat(31).into())), true),
+        (matching(Match::Nfacct("x".repeat(32).into())), false),
+        (matching(Match::Comment("x".repeat(255).into())), true),
+        (matching(Match::Comment("x".repeat(256).into())), false),
+    ] {
+        assert_eq!(unwritable(Family::V4, &rule).is_none(), writable, "{rule:?}");
+    }
 }

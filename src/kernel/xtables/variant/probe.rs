@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    Binaries, Choice, Evidence, FamilyUnavailable, Reason, Tools, Variant, VariantError, Version, choose,
+    Binaries, Choice, DriverChoice, Evidence, FamilyUnavailable, Reason, Tools, Variant, VariantError, Version, choose,
     choose::Found, parse_version,
 };
+use crate::kernel::xtables::driver::{Driver, NetlinkDriver};
+use crate::kernel::xtables::nft;
 use crate::kernel::xtables::process::{Input, run};
+use crate::kernel::xtables::restore::RestoreDriver;
 use crate::net::{Family, PerFamily};
 
 /// Looked into after `PATH`: services often start with a short one.
@@ -28,15 +31,79 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// # Errors
 /// See [`VariantError`]. A family that cannot be served is not an error but stands in [`Tools::binaries`].
 pub fn detect(forced: Option<Variant>) -> Result<Tools, VariantError> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(EXTRA_FOLDERS.iter().map(PathBuf::from)).collect();
-    Host { folders, proc: PathBuf::from("/proc") }.detect(forced)
+    Host::this().tools(forced, &Without("only the tools are looked for"))
+}
+
+/// Finds the way to this host's rules: the variant that is asked for, or else the one that the host uses; nf_tables by
+/// netlink where that works, everything else with the tools.
+///
+/// Everything is asked of the network namespace of the calling thread.
+///
+/// # Errors
+/// See [`VariantError`]. A family that cannot be served is not an error but stands in [`Driver::unavailable`].
+pub fn find(forced: Option<Variant>, choice: DriverChoice) -> Result<Driver, VariantError> {
+    Host::this().find(forced, choice, &ThisKernel)
+}
+
+/// nf_tables without tools.
+pub(super) trait Netlink {
+    /// Whether rules of the family can be written.
+    fn usable(&self, family: Family) -> Result<(), String>;
+    /// What the tables hold.
+    fn found(&self) -> Found;
+}
+
+/// The kernel under us.
+struct ThisKernel;
+
+impl Netlink for ThisKernel {
+    fn usable(&self, family: Family) -> Result<(), String> {
+        nft::probe::usable(family)
+    }
+
+    fn found(&self) -> Found {
+        match nft::probe::found() {
+            Ok((kubelet, rules)) => Found { installed: true, kubelet, rules },
+            Err(error) => {
+                tracing::debug!(%error, "cannot look into nf_tables");
+                Found { installed: true, ..Found::default() }
+            }
+        }
+    }
+}
+
+/// No netlink, and why.
+pub(super) struct Without(pub(super) &'static str);
+
+impl Netlink for Without {
+    fn usable(&self, _: Family) -> Result<(), String> {
+        Err(self.0.to_owned())
+    }
+
+    fn found(&self) -> Found {
+        Found::default()
+    }
 }
 
 /// Where a host keeps its programs and its `/proc`.
 pub(super) struct Host {
     pub(super) folders: Vec<PathBuf>,
     pub(super) proc: PathBuf,
+}
+
+/// What there is to write rules with.
+struct Survey {
+    /// nf_tables needs no tools.
+    netlink: bool,
+    installed: BTreeMap<Variant, Installed>,
+    /// The variant of plain `iptables`.
+    plain: Option<Variant>,
+}
+
+impl Survey {
+    fn has(&self, variant: Variant) -> bool {
+        self.installed.contains_key(&variant) || (variant == Variant::Nft && self.netlink)
+    }
 }
 
 /// The programs of one variant.
@@ -46,7 +113,49 @@ struct Installed {
 }
 
 impl Host {
-    pub(super) fn detect(&self, forced: Option<Variant>) -> Result<Tools, VariantError> {
+    fn this() -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain(EXTRA_FOLDERS.iter().map(PathBuf::from)).collect();
+        Host { folders, proc: PathBuf::from("/proc") }
+    }
+
+    /// The way to the rules.
+    pub(super) fn find(
+        &self,
+        forced: Option<Variant>,
+        choice: DriverChoice,
+        netlink: &dyn Netlink,
+    ) -> Result<Driver, VariantError> {
+        let usable = match choice {
+            DriverChoice::Restore => Err("the tools were asked for".to_owned()),
+            DriverChoice::Auto | DriverChoice::Netlink => netlink.usable(Family::V4),
+        };
+        let forced = match (choice, forced, &usable) {
+            (DriverChoice::Netlink, Some(Variant::Legacy), _) => return Err(VariantError::LegacyByNetlink),
+            (DriverChoice::Netlink, _, Err(why)) => return Err(VariantError::NetlinkUnusable { why: why.clone() }),
+            (DriverChoice::Netlink, _, Ok(())) => Some(Variant::Nft),
+            (DriverChoice::Auto | DriverChoice::Restore, forced, _) => forced,
+        };
+        let survey = self.survey(usable.is_ok());
+        let chosen = self.choose(forced, &survey, netlink)?;
+        if chosen.variant == Variant::Nft && usable.is_ok() {
+            let families = PerFamily::new(|family| self.served_by(family, netlink));
+            return Ok(Driver::Netlink(NetlinkDriver::new(chosen.reason, families)));
+        }
+        if let (Variant::Nft, Err(why)) = (chosen.variant, &usable) {
+            tracing::debug!(%why, "nf_tables is written with the tools");
+        }
+        Ok(Driver::Restore(RestoreDriver::new(self.with(chosen, survey)?)))
+    }
+
+    /// The tools of the chosen variant.
+    pub(super) fn tools(&self, forced: Option<Variant>, netlink: &dyn Netlink) -> Result<Tools, VariantError> {
+        let survey = self.survey(false);
+        let chosen = self.choose(forced, &survey, netlink)?;
+        self.with(chosen, survey)
+    }
+
+    fn survey(&self, netlink: bool) -> Survey {
         let plain = self.plain();
         let mut installed = BTreeMap::new();
         for variant in Variant::ALL {
@@ -54,15 +163,11 @@ impl Host {
                 installed.insert(variant, found);
             }
         }
-        if installed.is_empty() {
-            let searched = std::env::join_paths(&self.folders).unwrap_or_default();
-            return Err(VariantError::NotInstalled { searched: searched.to_string_lossy().into_owned() });
-        }
-        let choice = match forced {
-            Some(variant) => Choice { variant, reason: Reason::Forced },
-            None => self.choose(&installed, plain.map(|(_, variant, _)| variant))?,
-        };
-        let Some(Installed { version, binaries }) = installed.remove(&choice.variant) else {
+        Survey { netlink, installed, plain: plain.map(|(_, variant, _)| variant) }
+    }
+
+    fn with(&self, choice: Choice, mut survey: Survey) -> Result<Tools, VariantError> {
+        let Some(Installed { version, binaries }) = survey.installed.remove(&choice.variant) else {
             return Err(VariantError::VariantNotInstalled { wanted: choice.variant });
         };
         if version < Version::OLDEST {
@@ -72,21 +177,41 @@ impl Host {
         Ok(Tools { variant: choice.variant, version, reason: choice.reason, binaries })
     }
 
-    fn choose(&self, installed: &BTreeMap<Variant, Installed>, plain: Option<Variant>) -> Result<Choice, VariantError> {
+    fn choose(&self, forced: Option<Variant>, survey: &Survey, netlink: &dyn Netlink) -> Result<Choice, VariantError> {
+        let not_installed = || {
+            let searched = std::env::join_paths(&self.folders).unwrap_or_default();
+            let netlink = netlink.usable(Family::V4).err().unwrap_or_default();
+            VariantError::NotInstalled { searched: searched.to_string_lossy().into_owned(), netlink }
+        };
+        let there: Vec<Variant> = Variant::ALL.into_iter().filter(|variant| survey.has(*variant)).collect();
+        if there.is_empty() {
+            return Err(not_installed());
+        }
+        if let Some(variant) = forced {
+            return Ok(Choice { variant, reason: Reason::Forced });
+        }
         // With one variant there is nothing to weigh, and looking at the tables is not free.
-        let look = installed.len() > 1;
-        let found = |variant| match installed.get(&variant) {
-            Some(programs) if look => self.found(programs),
-            Some(_) => Found { installed: true, ..Found::default() },
+        let look = there.len() > 1;
+        let found = |variant| match survey.installed.get(&variant) {
+            _ if !survey.has(variant) => Found::default(),
+            _ if !look => Found { installed: true, ..Found::default() },
+            _ if variant == Variant::Nft && survey.netlink => netlink.found(),
+            Some(programs) => self.found(programs),
             None => Found::default(),
         };
-        let evidence = Evidence { nft: found(Variant::Nft), legacy: found(Variant::Legacy), plain };
-        choose(&evidence).ok_or(VariantError::NotInstalled { searched: String::new() })
+        let evidence = Evidence { nft: found(Variant::Nft), legacy: found(Variant::Legacy), plain: survey.plain };
+        choose(&evidence).ok_or_else(not_installed)
+    }
+
+    /// Whether netlink serves a family.
+    fn served_by(&self, family: Family, netlink: &dyn Netlink) -> Result<(), FamilyUnavailable> {
+        self.kernel_has(family)?;
+        netlink.usable(family).map_err(FamilyUnavailable::Refused)
     }
 
     /// Version and variant of plain `iptables-restore`, which is on systems with one variant the only one.
     fn plain(&self) -> Option<(Version, Variant, PathBuf)> {
-        let program = self.find("iptables-restore")?;
+        let program = self.program("iptables-restore")?;
         let (version, variant) = version_of(&program)?;
         Some((version, variant, program))
     }
@@ -104,12 +229,12 @@ impl Host {
     fn binaries(&self, family: Family, infix: &str) -> Option<Binaries> {
         let base = base_name(family);
         Some(Binaries {
-            save: self.find(&format!("{base}{infix}-save"))?,
-            restore: self.find(&format!("{base}{infix}-restore"))?,
+            save: self.program(&format!("{base}{infix}-save"))?,
+            restore: self.program(&format!("{base}{infix}-restore"))?,
         })
     }
 
-    fn find(&self, name: &str) -> Option<PathBuf> {
+    fn program(&self, name: &str) -> Option<PathBuf> {
         self.folders.iter().map(|folder| folder.join(name)).find(|path| is_executable(path))
     }
 
@@ -119,6 +244,11 @@ impl Host {
         variant: Variant,
         binaries: Option<Binaries>,
     ) -> Result<Binaries, FamilyUnavailable> {
+        self.kernel_has(family)?;
+        binaries.ok_or_else(|| FamilyUnavailable::NoBinary(format!("{}-{variant}-restore", base_name(family))))
+    }
+
+    fn kernel_has(&self, family: Family) -> Result<(), FamilyUnavailable> {
         if family == Family::V6 {
             let ipv6 = self.proc.join("sys/net/ipv6");
             if !ipv6.exists() {
@@ -129,7 +259,7 @@ impl Host {
                 return Err(FamilyUnavailable::Disabled);
             }
         }
-        binaries.ok_or_else(|| FamilyUnavailable::NoBinary(format!("{}-{variant}-restore", base_name(family))))
+        Ok(())
     }
 
     /// What the tables of a variant hold. A family whose tables cannot be read counts as empty.

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::choose::Found;
-use super::probe::Host;
+use super::probe::{Host, Netlink, Without};
 use super::*;
 
 fn found(kubelet: bool, rules: usize) -> Found {
@@ -92,9 +92,16 @@ impl Fake {
         fs::remove_file(self.root.path().join("bin").join(program)).unwrap();
     }
 
+    fn find(&self, forced: Option<Variant>, choice: DriverChoice, kernel: &Nft) -> Result<String, String> {
+        let at = |path: &str| self.root.path().join(path);
+        let host = Host { folders: vec![at("bin")], proc: at("proc") };
+        let found = host.find(forced, choice, kernel);
+        found.map(|driver| driver.to_string()).map_err(|error| error.to_string())
+    }
+
     fn detect(&self, forced: Option<Variant>) -> Result<Tools, VariantError> {
         let at = |path: &str| self.root.path().join(path);
-        Host { folders: vec![at("bin")], proc: at("proc") }.detect(forced)
+        Host { folders: vec![at("bin")], proc: at("proc") }.tools(forced, &Without("not tried"))
     }
 }
 
@@ -167,4 +174,56 @@ fn a_file_that_cannot_be_run_is_no_program() {
     let path = fake.root.path().join("bin/iptables-restore");
     fs::set_permissions(Path::new(&path), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(fake.detect(None), Err(VariantError::NotInstalled { .. })));
+}
+
+/// A kernel whose nf_tables can or cannot be used without tools.
+struct Nft(Result<Found, &'static str>);
+
+impl Netlink for Nft {
+    fn usable(&self, _: Family) -> Result<(), String> {
+        self.0.map(|_| ()).map_err(str::to_owned)
+    }
+
+    fn found(&self) -> Found {
+        self.0.unwrap_or_default()
+    }
+}
+
+const BY_NETLINK: &str = "nf_tables by netlink";
+
+#[test]
+fn without_any_tool_nf_tables_is_written_by_netlink() {
+    let fake = Fake::new();
+    let able = Nft(Ok(found(false, 0)));
+    assert_eq!(fake.find(None, DriverChoice::Auto, &able).unwrap(), BY_NETLINK);
+    let unable = Nft(Err("no nf_tables"));
+    let error = fake.find(None, DriverChoice::Auto, &unable).unwrap_err();
+    assert!(error.contains("not installed") && error.contains("no nf_tables"), "{error}");
+    let error = fake.find(Some(Variant::Legacy), DriverChoice::Auto, &able).unwrap_err();
+    assert!(error.contains("legacy was asked for"), "{error}");
+}
+
+#[test]
+fn netlink_goes_before_the_tools_of_nf_tables_and_never_before_legacy_in_use() {
+    let fake = Fake::new();
+    fake.install("-nft", NFT, "");
+    fake.install("-legacy", LEGACY, OTHER);
+    let find = |forced, choice, kernel: &Nft| fake.find(forced, choice, kernel).unwrap();
+    let (few, many) = (Nft(Ok(found(false, 0))), Nft(Ok(found(false, 9))));
+    assert_eq!(find(None, DriverChoice::Auto, &few), "iptables-legacy-restore 1.8.9");
+    assert_eq!(find(None, DriverChoice::Auto, &many), BY_NETLINK);
+    assert_eq!(find(Some(Variant::Nft), DriverChoice::Auto, &few), BY_NETLINK);
+    assert_eq!(find(Some(Variant::Nft), DriverChoice::Restore, &few), "iptables-nft-restore 1.8.9");
+    assert_eq!(find(Some(Variant::Nft), DriverChoice::Auto, &Nft(Err("no"))), "iptables-nft-restore 1.8.9");
+    assert_eq!(find(Some(Variant::Nft), DriverChoice::Netlink, &few), BY_NETLINK);
+}
+
+#[test]
+fn asking_for_netlink_never_ends_elsewhere() {
+    let fake = Fake::new();
+    fake.install("-nft", NFT, "");
+    let error = fake.find(Some(Variant::Nft), DriverChoice::Netlink, &Nft(Err("no compat"))).unwrap_err();
+    assert_eq!(error, "rules cannot be written by netlink: no compat");
+    let error = find(Some(Variant::Legacy), DriverChoice::Netlink).unwrap_err().to_string();
+    assert!(error.contains("legacy tables are not written by netlink"), "{error}");
 }

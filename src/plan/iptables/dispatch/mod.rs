@@ -188,6 +188,20 @@ impl Dispatcher {
         out
     }
 
+    /// Those of the chains that have one of these names, sorted by name.
+    pub fn named(&self, names: &HashSet<&str>, settings: &Settings) -> Vec<(ChainName, Vec<Rule>)> {
+        let start = names::dispatch_prefix(self.tree.letter());
+        let any_below = names.iter().any(|name| name.starts_with(&start));
+        let below = self.chains.iter().filter(|_| any_below);
+        let mut wanted: Vec<(ChainName, Prefix)> = std::iter::once(&Prefix::ROOT)
+            .chain(below)
+            .map(|prefix| (self.name(prefix), *prefix))
+            .filter(|(name, _)| names.contains(name.as_str()))
+            .collect();
+        wanted.sort();
+        wanted.into_iter().map(|(name, prefix)| (name, self.render(&prefix, settings).rules)).collect()
+    }
+
     /// The chains that packets for these keys pass, each once, with their content.
     fn along(&self, keys: &[Key], settings: &Settings) -> BTreeMap<Prefix, render::Chain> {
         let mut chains = BTreeMap::new();

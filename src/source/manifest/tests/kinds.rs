@@ -101,8 +101,8 @@ fn what_kubectl_prints_is_read() {
     assert_eq!(slice.family, Family::V4);
     assert_eq!((&*slice.ports[0].name, slice.ports[0].protocol, slice.ports[0].port), ("http", Protocol::Tcp, 8080));
     assert_eq!(slice.endpoints[0].ip.to_string(), "10.1.0.7");
-    assert_eq!(slice.endpoints[0].node.as_deref(), Some("node-a"));
-    assert_eq!(&*slice.endpoints[0].hints.as_ref().unwrap().zones[0], "z1");
+    assert_eq!(slice.endpoints[0].node(), Some("node-a"));
+    assert_eq!(&*slice.endpoints[0].hints().unwrap().zones[0], "z1");
 }
 
 /// The same objects lead to the same facts, whatever they are written in.

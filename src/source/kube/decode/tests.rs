@@ -1,6 +1,7 @@
 //! Pages, events and error bodies, as servers write them and as nobody should.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -9,11 +10,11 @@ use crate::source::kube::status::Status;
 
 fn decoder(kind: Kind) -> (Decoder, Arc<Status>) {
     let status = Arc::new(Status::default());
-    (Decoder::new(Resource::new(kind, "node-1"), ProblemLog::new(status.clone())), status)
+    (Decoder::new(kind, ProblemLog::new(status.clone())), status)
 }
 
 fn event(kind: Kind, line: &str) -> Result<Event, Failure> {
-    decoder(kind).0.event(line.as_bytes())
+    decoder(kind).0.event(Encoding::Json, line.as_bytes())
 }
 
 fn absent(kind: Kind, namespace: &str, name: &str) -> Change {
@@ -127,7 +128,7 @@ fn a_bad_object_does_not_stop_the_page() {
         {"metadata":7},
         {"metadata":{"namespace":"ns","name":"b"},"spec":{"clusterIP":"10.0.0.2","externalIPs":["x"]}}]}"#;
     for _ in 0..2 {
-        let page = decoder.page(body).unwrap();
+        let page = decoder.page(Encoding::Json, body).unwrap();
         let kinds: Vec<bool> = page.changes.iter().map(|change| matches!(change, Change::Present(_))).collect();
         assert_eq!(kinds, [true, false, false, false, true]);
         assert_eq!((page.resource_version.as_str(), page.continue_token.as_deref()), ("7", Some("t")));
@@ -138,10 +139,14 @@ fn a_bad_object_does_not_stop_the_page() {
 #[test]
 fn a_list_without_version_or_shape_cannot_be_read() {
     for body in ["", "{}", r#"{"metadata":{}}"#, r#"{"metadata":{"resourceVersion":""},"items":[]}"#, "[]", "null"] {
-        assert!(matches!(decoder(Kind::Node).0.page(body.as_bytes()), Err(Failure::Malformed(_))), "{body}");
+        assert!(
+            matches!(decoder(Kind::Node).0.page(Encoding::Json, body.as_bytes()), Err(Failure::Malformed(_))),
+            "{body}"
+        );
     }
     // Go writes an empty slice as null.
-    let page = decoder(Kind::Node).0.page(br#"{"metadata":{"resourceVersion":"1"},"items":null}"#).unwrap();
+    let page =
+        decoder(Kind::Node).0.page(Encoding::Json, br#"{"metadata":{"resourceVersion":"1"},"items":null}"#).unwrap();
     assert!(page.changes.is_empty());
 }
 
@@ -153,11 +158,11 @@ fn equal_strings_are_shared_and_swept() {
             r#"{{"type":"ADDED","object":{{"metadata":{{"namespace":"ns","name":"{name}","labels":{{"kubernetes.io/service-name":"svc"}}}},"addressType":"IPv4"}}}}"#
         )
     };
-    let mut service = |name: &str| match decoder.event(line(name).as_bytes()) {
-        Ok(Event::Object { change: Change::Present(Fact::EndpointSlice(slice)), .. }) => slice.service,
+    let mut namespace = |name: &str| match decoder.event(Encoding::Json, line(name).as_bytes()) {
+        Ok(Event::Object { change: Change::Present(Fact::EndpointSlice(slice)), .. }) => slice.name.namespace,
         other => panic!("{other:?}"),
     };
-    let (first, second) = (service("a"), service("b"));
+    let (first, second) = (namespace("a"), namespace("b"));
     assert!(Arc::ptr_eq(&first, &second));
     drop(second);
     assert_eq!(Arc::strong_count(&first), 2, "ours and the decoder's");
@@ -170,8 +175,10 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         for kind in Kind::ALL {
             let (mut decoder, _) = decoder(kind);
-            let _ = decoder.event(&bytes);
-            let _ = decoder.page(&bytes);
+            for encoding in [Encoding::Json, Encoding::Protobuf] {
+                let _ = decoder.event(encoding, &bytes);
+                let _ = decoder.page(encoding, &bytes);
+            }
         }
         let _ = error_response(500, &bytes, None);
     }
@@ -185,6 +192,6 @@ proptest! {
             *place = byte;
         }
         let (mut decoder, _) = decoder(Kind::EndpointSlice);
-        let _ = decoder.event(&bytes);
+        let _ = decoder.event(Encoding::Json, &bytes);
     }
 }

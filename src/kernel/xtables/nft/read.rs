@@ -1,0 +1,120 @@
+//! Reading tables, chain by chain.
+//!
+//! The rules of a whole table in one list take quadratic time in the kernel (320,000 rules: 33 s against 0.6 s chain by
+//! chain, 6.18).
+
+use super::expression;
+use super::wire::{self, Handle, ListedChain};
+use crate::kernel::netlink::nfnetlink::split_header;
+use crate::kernel::netlink::{Answer, Attributes, Batch, Message, NetlinkError, Socket};
+use crate::kernel::xtables::{ObservedRule, Table};
+use crate::net::Family;
+
+use nix::errno::Errno;
+
+/// What is behind the header of a message of nf_tables.
+fn attributes<'a>(message: &Message<'a>) -> Option<Attributes<'a>> {
+    split_header(message.payload).map(|(_, attributes)| Attributes::new(attributes))
+}
+
+/// The generation of the ruleset of this network namespace: it grows with each transaction, whoever makes it.
+pub(super) fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
+    const ASKED: &str = "ask for the generation of nf_tables";
+    let mut batch = Batch::new(ASKED);
+    wire::ask_generation(&mut batch);
+    let mut found = None;
+    let mut refused = None;
+    socket.transact(&mut batch, |_, answer| match answer {
+        Answer::Message(message) => {
+            found =
+                found.or(attributes(&message).and_then(|attributes| wire::read_generation(message.kind, attributes)));
+        }
+        Answer::Refused(refusal) => refused = Some(refusal),
+    })?;
+    match (found, refused) {
+        (Some(generation), _) => Ok(generation),
+        (None, Some(refusal)) => Err(NetlinkError::Refused { asked: ASKED, refusal }),
+        (None, None) => Err(NetlinkError::Malformed { asked: ASKED, what: "it names no generation" }),
+    }
+}
+
+/// Visits every chain of a family.
+pub(super) fn chains(
+    socket: &mut Socket,
+    family: Family,
+    visit: &mut dyn FnMut(ListedChain<'_>),
+) -> Result<(), NetlinkError> {
+    let mut batch = Batch::new("list the chains of nf_tables");
+    wire::ask_chains(&mut batch, family);
+    let mut dump = socket.dump(&mut batch)?;
+    while let Some(message) = dump.next_message()? {
+        if let Some(chain) = attributes(&message).and_then(|attributes| wire::read_chain(message.kind, attributes)) {
+            visit(chain);
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is such a chain; if so, whether it is built in.
+pub(super) fn chain(
+    socket: &mut Socket,
+    family: Family,
+    table: Table,
+    name: &str,
+) -> Result<Option<bool>, NetlinkError> {
+    const ASKED: &str = "look for a chain of nf_tables";
+    let mut batch = Batch::new(ASKED);
+    wire::ask_chain(&mut batch, family, table, name);
+    let mut found = None;
+    let mut refused = None;
+    socket.transact(&mut batch, |_, answer| match answer {
+        Answer::Message(message) => {
+            let chain = attributes(&message).and_then(|attributes| wire::read_chain(message.kind, attributes));
+            found = found.or(chain.map(|chain| chain.builtin));
+        }
+        Answer::Refused(refusal) => refused = Some(refusal),
+    })?;
+    match refused {
+        // No such chain, or no such table.
+        Some(refusal) if refusal.errno() == Errno::ENOENT => Ok(None),
+        Some(refusal) => Err(NetlinkError::Refused { asked: ASKED, refusal }),
+        None => Ok(found),
+    }
+}
+
+/// How many rules a chain has. None if there is no such chain.
+pub(super) fn count_rules(
+    socket: &mut Socket,
+    family: Family,
+    table: Table,
+    chain: &str,
+) -> Result<usize, NetlinkError> {
+    let mut batch = Batch::new("list the rules of a chain of nf_tables");
+    wire::ask_rules(&mut batch, family, table, chain);
+    let mut dump = socket.dump(&mut batch)?;
+    let mut count = 0;
+    while dump.next_message()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The rules of a chain with their handles. None if there is no such chain.
+pub(super) fn rules(
+    socket: &mut Socket,
+    family: Family,
+    table: Table,
+    chain: &str,
+) -> Result<Vec<(Handle, ObservedRule)>, NetlinkError> {
+    let mut batch = Batch::new("list the rules of a chain of nf_tables");
+    wire::ask_rules(&mut batch, family, table, chain);
+    let mut dump = socket.dump(&mut batch)?;
+    let mut rules = Vec::new();
+    while let Some(message) = dump.next_message()? {
+        let read = attributes(&message).and_then(|attributes| wire::read_rule(message.kind, attributes));
+        if let Some((handle, expressions)) = read {
+            rules.push((handle, expression::read_rule(family, expressions)));
+        }
+    }
+    Ok(rules)
+}
