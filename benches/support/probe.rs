@@ -13,6 +13,9 @@ use weir::lab::Host;
 /// How long one connection may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A sleep is longer by so much.
+const TIMER_SLACK: Duration = Duration::from_micros(50);
+
 /// Says to everyone who connects by which address it was reached, then hangs up.
 pub struct Mirror {
     listeners: Vec<TcpListener>,
@@ -77,14 +80,22 @@ fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     setsockopt(stream, sockopt::Linger, &linger).map_err(io::Error::from)
 }
 
-/// Connects in a tight loop until this endpoint answers; how long that took since `since`, or `None` if it never did.
+/// Connects until this endpoint answers; how long that took since `since`, or `None` if it never did.
+///
+/// The pause between two tries is a thousandth of the time that it has waited. So what is short is measured in a tight loop, and what
+/// is long neither takes the processor from the proxy nor fills the table of connections.
 pub fn until(to: SocketAddr, endpoint: IpAddr, since: Instant, patience: Duration) -> Option<Duration> {
+    let begin = Instant::now();
     loop {
         if who(to).is_ok_and(|answered| answered == endpoint) {
             return Some(since.elapsed());
         }
         if since.elapsed() > patience {
             return None;
+        }
+        let pause = begin.elapsed() / 1000;
+        if pause > TIMER_SLACK {
+            std::thread::sleep(pause);
         }
     }
 }

@@ -7,8 +7,8 @@ const MARGIN: u32 = 24;
 const COLUMNS: u32 = 2;
 const GAP: u32 = 28;
 const PANEL_WIDTH: u32 = (WIDTH - 2 * MARGIN - GAP) / COLUMNS;
-const LABEL_WIDTH: u32 = 196;
-const VALUE_WIDTH: u32 = 88;
+const LABEL_WIDTH: u32 = 212;
+const VALUE_WIDTH: u32 = 84;
 const BAR_WIDTH: f64 = (PANEL_WIDTH - LABEL_WIDTH - VALUE_WIDTH) as f64;
 const ROW: u32 = 27;
 const BAR: u32 = 18;
@@ -32,6 +32,7 @@ text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans
 /// A bar.
 pub struct Bar {
     pub label: String,
+    /// Infinite: longer than was waited for. Such a bar is as long as the longest of the others.
     pub value: f64,
     /// What is written behind it.
     pub text: String,
@@ -88,13 +89,14 @@ impl Panel {
 
     fn draw(&self, svg: &mut String, x: u32, y: u32) {
         text(svg, "panel", x, y + 16, &self.title);
-        let longest = self.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
+        let longest = self.bars.iter().map(|bar| bar.value).filter(|value| value.is_finite());
+        let longest = longest.fold(f64::MIN_POSITIVE, f64::max);
         let left = x + LABEL_WIDTH;
         let (top, bottom) = (y + PANEL_HEAD - 6, y + self.height() - 2);
         let _ = writeln!(svg, "<path class=\"axis\" d=\"M{left}.5 {top}V{bottom}\"/>");
         for (row, bar) in (0..).zip(&self.bars) {
             let y = y + PANEL_HEAD + row * ROW;
-            let width = (bar.value / longest * BAR_WIDTH).max(1.5);
+            let width = ((bar.value / longest).min(1.0) * BAR_WIDTH).max(1.5);
             let class = if bar.ours { "ours" } else { "other" };
             let pale = if bar.pale { " pale" } else { "" };
             text(svg, "label", x, y + BAR - 4, &bar.label);
