@@ -18,7 +18,6 @@
 //! **2026-11: a tree of prefixes, not an ipset.** A set would be matched faster still, but cannot lead to a chain for each
 //! member; it would take a second lookup, and a kernel with ipset.
 //!
-<<<<<<< HEAD
 //! **2026-11: endpoints on other nodes have no chains.** Every rule that is added makes nf_tables look at all that is
 //! reachable in the table, so fewer chains and rules make each change cheaper. Masquerading hairpins in POSTROUTING would
 //! have spared the rest of the chains too, and was not chosen: what is not marked on its way is not accepted in
@@ -28,7 +27,7 @@
 //! **2026-11: protobuf, read by hand.** Reading the JSON of 100,000 endpoints took a quarter of the CPU of a start, and
 //! that of a change as much as all that follows it. Some sixty fields of four kinds are read; generated types would hold
 //! all the others as well, and copy them. JSON stays the fallback, and what a field means is in one place for both.
-=======
+//!
 //! **2026-11: the gap between changes follows what they cost.** kube-proxy waits a second after each run, too long where a
 //! change takes a millisecond, and too short where it takes a second and more. Here the default minimum is 0, and three
 //! times what the last changes took passes before the next, at most five seconds: one change goes to the kernel at once,
@@ -41,4 +40,3 @@
 //! **2026-11: DNS first, in a change of its own.** At a cold start, or after a flush, whoever waits for any service waits
 //! for DNS or the API server first. A repair that finds no way to services therefore begins with these, before everything
 //! else is even planned. Where ways exist there is one stage: a second one would only rewrite what serves.
->>>>>>> wt-engine
