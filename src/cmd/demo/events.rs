@@ -84,9 +84,7 @@ pub fn flush<W: Write>(stage: &mut Stage<'_, W>, weir: &Weir) -> Result<(), Fail
         who: "KUBE-SERVICES is emptied".to_owned(),
         reached: "the chain is back after".to_owned(),
         time: Some(took),
-        below:
-            "nobody told weir: the kernel announces changes, and of legacy tables weir watches the size"
-                .to_owned(),
+        below: "nobody told weir: the kernel announces changes, and of legacy tables weir watches the size".to_owned(),
         problem,
         ..Row::default()
     });
