@@ -4,6 +4,7 @@
 //! Facts are slim: only the fields that the proxy reads, addresses parsed, names shared.
 
 mod facts;
+mod owners;
 mod store;
 #[cfg(test)]
 pub mod testing;

@@ -3,11 +3,12 @@
 //! Every fact is held once. Applying a batch compares each fact with the one that is held, so that a resync which
 //! tells nothing new touches nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::owners::Owners;
 use super::{EndpointSlice, Fact, FactKey, Kind, Node, Service, ServiceCidr, Update};
 use crate::net::{Family, ObjectName};
 
@@ -41,9 +42,7 @@ pub struct Trigger {
 pub struct State {
     /// Boxed, because a map of large values is half empty.
     entries: BTreeMap<ObjectName, Box<Entry>>,
-    /// Which service a slice belongs to, so that a slice that changes its label leaves the old one. The service is in
-    /// the slice's namespace.
-    slice_owners: HashMap<ObjectName, Arc<str>>,
+    slice_owners: Owners,
     node: Option<Node>,
     service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
     synced: BTreeSet<Kind>,
@@ -165,7 +164,7 @@ impl State {
     fn names_of(&self, kind: Kind) -> Vec<ObjectName> {
         match kind {
             Kind::Service => self.service_names().cloned().collect(),
-            Kind::EndpointSlice => self.slice_owners.keys().cloned().collect(),
+            Kind::EndpointSlice => self.slice_owners.slices().collect(),
             Kind::Node => self.node.iter().map(|node| ObjectName::new("", node.name.clone())).collect(),
             Kind::ServiceCidr => self.service_cidrs.keys().map(|name| ObjectName::new("", name.clone())).collect(),
         }
@@ -195,7 +194,7 @@ impl State {
         // One copy of the names, which the service has as well.
         slice.service = owner.name.clone();
         slice.name.namespace = owner.namespace.clone();
-        let previous = self.slice_owners.insert(slice.name.clone(), owner.name.clone());
+        let previous = self.slice_owners.insert(&slice.name, owner.name.clone());
         if let Some(previous) = previous.filter(|previous| *previous != owner.name) {
             let previous = ObjectName { namespace: owner.namespace.clone(), name: previous };
             self.take_slice_from(&previous, &slice.name, touched);
