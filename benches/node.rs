@@ -22,6 +22,8 @@ mod bed;
 #[allow(dead_code, reason = "each benchmark uses a part")]
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/drift.rs"]
+mod drift;
 #[path = "support/json.rs"]
 mod json;
 #[allow(dead_code, reason = "each benchmark uses a part")]
@@ -50,7 +52,7 @@ use proxies::Proxy;
 use weir::lab::sandbox;
 
 /// What can be measured, in this order.
-const MEASURES: [&str; 7] = ["start", "rest", "change", "burst", "connect", "rules", "bare"];
+const MEASURES: [&str; 8] = ["start", "rest", "change", "burst", "connect", "drift", "rules", "bare"];
 
 /// Measures a node.
 #[derive(Parser)]
@@ -64,7 +66,7 @@ struct Options {
     /// weir's modes; `none` for none [default: all]
     #[arg(long, value_delimiter = ',')]
     modes: Vec<String>,
-    /// What to measure: start, rest, change, burst, connect, rules, bare [default: all]
+    /// What to measure: start, rest, change, burst, connect, drift, rules, bare [default: all]
     #[arg(long, value_delimiter = ',')]
     measure: Vec<String>,
     /// How many lone changes

@@ -63,8 +63,7 @@ fn damages(tables: Tables, chain: &str) -> Vec<Damage> {
         Tables::Legacy => ("iptables-legacy", "iptables-legacy-restore"),
     };
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let damage =
-        |traffic, rules, program, arguments, input| Damage { traffic, rules, program, arguments, input };
+    let damage = |traffic, rules, program, arguments, input| Damage { traffic, rules, program, arguments, input };
     let mut all = vec![
         damage(
             "drift_delete_traffic_ms",
@@ -73,13 +72,7 @@ fn damages(tables: Tables, chain: &str) -> Vec<Damage> {
             words(&format!("-w -t nat -D {chain} 2")),
             "",
         ),
-        damage(
-            "drift_flush_traffic_ms",
-            "drift_flush_rules_ms",
-            iptables,
-            words("-w -t nat -F KUBE-SERVICES"),
-            "",
-        ),
+        damage("drift_flush_traffic_ms", "drift_flush_rules_ms", iptables, words("-w -t nat -F KUBE-SERVICES"), ""),
         damage("drift_reload_traffic_ms", "drift_reload_rules_ms", restore, Vec::new(), RELOAD),
     ];
     if tables == Tables::Nft {
@@ -90,13 +83,7 @@ fn damages(tables: Tables, chain: &str) -> Vec<Damage> {
             words(&format!("-w -t nat -R {chain} 2 -j RETURN")),
             "",
         ));
-        all.push(damage(
-            "drift_ruleset_traffic_ms",
-            "drift_ruleset_rules_ms",
-            "nft",
-            words("flush ruleset"),
-            "",
-        ));
+        all.push(damage("drift_ruleset_traffic_ms", "drift_ruleset_rules_ms", "nft", words("flush ruleset"), ""));
     }
     all
 }

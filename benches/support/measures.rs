@@ -12,7 +12,7 @@ use crate::bed::{self, Bed};
 use crate::cluster::{self, Size};
 use crate::measure::median_p99;
 use crate::proxies::{self, Proxy};
-use crate::{bare, probe, record, usage};
+use crate::{bare, drift, probe, record, usage};
 
 /// What is looked at again after the start.
 const REST: Duration = Duration::from_secs(15);
@@ -98,6 +98,12 @@ impl Run<'_> {
         if wants("connect") {
             usage::wait_until_idle(pid, self.patience);
             keep("connect", self.connects(&bed));
+        }
+        if wants("drift")
+            && let Some(tables) = self.proxy.tables
+        {
+            usage::wait_until_idle(pid, self.patience);
+            keep("drift", drift::measure(&bed, tables, self.patience)?);
         }
         self.stop(child.into_inner().expect("a lock"));
         let Some(tables) = self.proxy.tables else { return Ok(()) };

@@ -7,7 +7,7 @@ use crate::measures::Outcome;
 /// A table: its title, and for each column its head and the figure.
 type Table = (&'static str, &'static [(&'static str, &'static str)]);
 
-const TABLES: [Table; 4] = [
+const TABLES: [Table; 5] = [
     (
         "Start: seconds from the start of the process to the first connection; CPU seconds; MiB",
         &[
@@ -57,6 +57,22 @@ const TABLES: [Table; 4] = [
             ("p99", "connect_service_p99_us"),
             ("foreign", "connect_foreign_us"),
             ("p99", "connect_foreign_p99_us"),
+        ],
+    ),
+    (
+        "Somebody else changes the rules: milliseconds from the end of the tool until connections to all sampled \
+         services go on, and until the rules are back",
+        &[
+            ("one rule deleted", "drift_delete_traffic_ms"),
+            ("rules", "drift_delete_rules_ms"),
+            ("one rule edited", "drift_edit_traffic_ms"),
+            ("rules", "drift_edit_rules_ms"),
+            ("-F KUBE-SERVICES", "drift_flush_traffic_ms"),
+            ("rules", "drift_flush_rules_ms"),
+            ("reload by restore", "drift_reload_traffic_ms"),
+            ("rules", "drift_reload_rules_ms"),
+            ("nft flush ruleset", "drift_ruleset_traffic_ms"),
+            ("rules", "drift_ruleset_rules_ms"),
         ],
     ),
 ];

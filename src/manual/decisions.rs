@@ -27,3 +27,16 @@
 //! **2026-11: protobuf, read by hand.** Reading the JSON of 100,000 endpoints took a quarter of the CPU of a start, and
 //! that of a change as much as all that follows it. Some sixty fields of four kinds are read; generated types would hold
 //! all the others as well, and copy them. JSON stays the fallback, and what a field means is in one place for both.
+//!
+//! **2026-11: the gap between changes follows what they cost.** kube-proxy waits a second after each run, too long where a
+//! change takes a millisecond, and too short where it takes a second and more. Here the default minimum is 0, and three
+//! times what the last changes took passes before the next, at most five seconds: one change goes to the kernel at once,
+//! and a storm keeps it busy for a quarter of the time. A minimum that somebody configures is kept beside that. Full
+//! compares do not count: they are rare, and would hold changes for seconds.
+//!
+//! **2026-11: what somebody changed is compared, not everything.** Where the kernel tells which chains somebody else
+//! wrote to, those are read, compared and repaired. The full compare stays, on its schedule, for what nobody told.
+//!
+//! **2026-11: DNS first, in a change of its own.** At a cold start, or after a flush, whoever waits for any service waits
+//! for DNS or the API server first. A repair that finds no way to services therefore begins with these, before everything
+//! else is even planned. Where ways exist there is one stage: a second one would only rewrite what serves.

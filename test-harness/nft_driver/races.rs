@@ -25,7 +25,7 @@ fn changes_come_through_beside_a_busy_writer() {
                     round += 1;
                     let mark = Rule { target: Some(Target::Mark { value: round, mask: !0 }), ..Rule::default() };
                     other.apply(&written(vec![(nat("KUBE-SVC-OTHER"), vec![mark])])).unwrap();
-                    if round % 5 == 0 {
+                    if round.is_multiple_of(5) {
                         other.apply(&written(vec![(nat("KUBE-SVC-OURS"), vec![note("stray")])])).unwrap();
                     }
                     std::thread::sleep(std::time::Duration::from_micros(500));

@@ -70,9 +70,7 @@ pub fn roll<W: Write>(stage: &mut Stage<'_, W>, folder: &Folder, weir: &Weir) ->
 
 /// Somebody empties a chain.
 pub fn flush<W: Write>(stage: &mut Stage<'_, W>, weir: &Weir) -> Result<(), Failure> {
-    stage.table.title(
-        "Somebody empties KUBE-SERVICES, as `iptables -t nat -F KUBE-SERVICES` does: weir notices, and puts it back",
-    );
+    stage.table.title("Somebody empties a chain, as iptables -t nat -F KUBE-SERVICES does: weir puts it back");
     let before = weir.drift_found();
     let emptied_at = Instant::now();
     stage.meddle(&emptied())?;
@@ -86,9 +84,7 @@ pub fn flush<W: Write>(stage: &mut Stage<'_, W>, weir: &Weir) -> Result<(), Fail
         who: "KUBE-SERVICES is emptied".to_owned(),
         reached: "the chain is back after".to_owned(),
         time: Some(took),
-        below:
-            "nobody told weir: the kernel announces changes of nf_tables, and of legacy tables weir watches the size"
-                .to_owned(),
+        below: "nobody told weir: the kernel announces changes, and of legacy tables weir watches the size".to_owned(),
         problem,
         ..Row::default()
     });

@@ -79,7 +79,7 @@ fn introduce<W: Write>(table: &mut Table<W>, folder: &Folder, named: &str, left_
     table.say("Real connections through real rules, in namespaces of this process; the host is not touched.");
     table.say("There are a node with pod1, pod2, pod3, a second one with pod4, pod5, and two outside clients.");
     table.say(&format!(
-        "weir runs on the first node, follows {} manifest files and writes rules with {named}.",
+        "weir runs on the first node and follows {} manifest files. Its rules: {named}.",
         folder.files(),
     ));
     for (family, why) in left_out {

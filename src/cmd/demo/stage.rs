@@ -1,6 +1,7 @@
 //! The lab with the rules that its node holds, and the table in which everything is noted.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::thread;
 
 use super::attempt::{self, Outcome};
 use super::fate::{Fate, Seen};
@@ -55,7 +56,14 @@ impl<'a, W: Write> Stage<'a, W> {
     /// Changes rules on the node as somebody else would.
     pub fn meddle(&self, changes: &Changes) -> Result<(), Failure> {
         let mut driver = self.driver.clone();
-        self.lab.node().run(|| driver.apply(changes)).map_err(failure)?.map_err(failure)
+        // The kernel tells the name of the thread.
+        let stranger = || thread::Builder::new().name("a stranger".to_owned());
+        let apply = || thread::scope(|scope| Ok(stranger().spawn_scoped(scope, || driver.apply(changes))?.join()));
+        let joined: io::Result<_> = self.lab.node().run(apply).map_err(failure)?;
+        match joined.map_err(failure)? {
+            Ok(applied) => applied.map_err(failure),
+            Err(_) => Err(failure("the stranger's thread has panicked")),
+        }
     }
 
     /// Makes connections and notes what became of them, unless their family is not served here.

@@ -2,6 +2,7 @@
 
 mod applying;
 mod comparing;
+mod cost;
 mod drift;
 mod fake;
 mod looping;

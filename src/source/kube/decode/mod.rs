@@ -30,6 +30,7 @@ pub(super) struct ListPage<'a> {
 }
 
 /// An object as it was read.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub(super) enum Found<'a> {
     Object {
         kind: Text<'a>,
