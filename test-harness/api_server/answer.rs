@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::encoding::Encoding;
 use super::script::{Fault, Verb};
 use super::selector::Selector;
-use super::store::{Change, Gone, KINDS, Object, Raw};
+use super::store::{API_VERSIONS, Change, Gone, KINDS, Object, Raw};
 use super::{Protobuf, Seen, Shared};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -271,6 +271,7 @@ impl Watching {
         let annotations = if ends_initial { json!({"k8s.io/initial-events-end": "true"}) } else { json!({}) };
         let object = json!({
             "kind": kind,
+            "apiVersion": API_VERSIONS[self.asked.index],
             "metadata": {"resourceVersion": self.sent.to_string(), "annotations": annotations},
         });
         piece.extend(self.asked.encoding.event("BOOKMARK", &object));

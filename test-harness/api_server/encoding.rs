@@ -57,7 +57,10 @@ impl Encoding {
         match self {
             Encoding::Json => {
                 let items: Vec<&str> = items.iter().map(|item| item.json.as_str()).collect();
-                let head = format!("\"kind\":\"{name}List\",\"apiVersion\":\"v1\",\"metadata\":{metadata}");
+                let head = format!(
+                    "\"kind\":\"{name}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata}",
+                    API_VERSIONS[kind]
+                );
                 format!("{{{head},\"items\":[{}]}}\n", items.join(",")).into_bytes()
             }
             Encoding::Protobuf => protobuf::list(name, &metadata, items.iter().map(|item| item.protobuf(name))),
