@@ -102,11 +102,11 @@ fn no_iptables() {
     // Nothing else is needed of these folders.
     let hide = "for folder in /usr/sbin /usr/local/sbin; do mount -t tmpfs none $folder || exit 77; done; \
                 PATH=/nowhere exec \"$0\" \"$@\"";
-    let inner = proxy(&[]);
+    let inner = proxy(&["--iptables-driver=restore"]);
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", hide]).arg(inner.get_program()).args(inner.get_args());
-    let expected = "iptables is not installed (looked in /nowhere:/usr/sbin:/sbin:/usr/local/sbin); \
-                    remedy: `apt-get install iptables`, or the package of that name elsewhere";
+    let expected = "iptables is not installed (looked in /nowhere:/usr/sbin:/sbin:/usr/local/sbin), and rules cannot be \
+                    written without it: the tools were asked for; remedy: `apt-get install iptables`, or the package of that name elsewhere";
     assert_eq!(cannot_start(lab.node(), command), expected);
 }
 
@@ -137,7 +137,7 @@ fn what_the_kernel_lacks() {
             failing(folder.path(), &format!("{tool}-{variant}-restore"), words);
             failing(folder.path(), &format!("{tool}-{variant}-save"), words);
         }
-        let mut command = proxy(&[&format!("--iptables-variant={variant}")]);
+        let mut command = proxy(&[&format!("--iptables-variant={variant}"), "--iptables-driver=restore"]);
         command.env("PATH", path_with(folder.path()));
         let said = |tool: &str| format!("{tool}-{variant}-restore: {words}{remedy}");
         let expected =

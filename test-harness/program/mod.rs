@@ -4,8 +4,11 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use weir::lab::{Host, Lab, LabConfig};
 
@@ -43,9 +46,39 @@ pub fn run(mut command: Command) -> Ran {
     command.output().expect("the program starts").into()
 }
 
-/// Runs a command on a host.
-pub fn run_in(host: &Host, command: Command) -> Ran {
-    host.output(command).expect("the program starts").into()
+/// How long a program may run that ends by itself.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs a command on a host. One that goes on serving where it should have ended is ended, and fails the test.
+pub fn run_in(host: &Host, mut command: Command) -> Ran {
+    let said = format!("{command:?}");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = host.spawn(command).expect("the program starts");
+    let (out, err) = (reading(child.stdout.take()), reading(child.stderr.take()));
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            break status;
+        }
+        if begin.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let err = err.join().expect("a reader");
+            panic!("{said} still runs after {PATIENCE:?}: {}", String::from_utf8_lossy(&err));
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    let (stdout, stderr) = (out.join().expect("a reader"), err.join().expect("a reader"));
+    Output { status, stdout, stderr }.into()
+}
+
+/// Reads what a program says, so that it never waits for a reader.
+fn reading(from: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut said = Vec::new();
+        // What a program that was ended has not said is not there.
+        let _ = from.map(|mut from| from.read_to_end(&mut said));
+        said
+    })
 }
 
 /// A lab without pods.

@@ -93,8 +93,8 @@ pub(super) struct Host {
 
 /// What there is to write rules with.
 struct Survey {
-    /// nf_tables needs no tools.
-    netlink: bool,
+    /// nf_tables needs no tools; or why it does.
+    netlink: Result<(), String>,
     installed: BTreeMap<Variant, Installed>,
     /// The variant of plain `iptables`.
     plain: Option<Variant>,
@@ -102,7 +102,7 @@ struct Survey {
 
 impl Survey {
     fn has(&self, variant: Variant) -> bool {
-        self.installed.contains_key(&variant) || (variant == Variant::Nft && self.netlink)
+        self.installed.contains_key(&variant) || (variant == Variant::Nft && self.netlink.is_ok())
     }
 }
 
@@ -136,7 +136,7 @@ impl Host {
             (DriverChoice::Netlink, _, Ok(())) => Some(Variant::Nft),
             (DriverChoice::Auto | DriverChoice::Restore, forced, _) => forced,
         };
-        let survey = self.survey(usable.is_ok());
+        let survey = self.survey(usable.clone());
         let chosen = self.choose(forced, &survey, netlink)?;
         if chosen.variant == Variant::Nft && usable.is_ok() {
             let families = PerFamily::new(|family| self.served_by(family, netlink));
@@ -150,12 +150,12 @@ impl Host {
 
     /// The tools of the chosen variant.
     pub(super) fn tools(&self, forced: Option<Variant>, netlink: &dyn Netlink) -> Result<Tools, VariantError> {
-        let survey = self.survey(false);
+        let survey = self.survey(Err("only the tools are looked for".to_owned()));
         let chosen = self.choose(forced, &survey, netlink)?;
         self.with(chosen, survey)
     }
 
-    fn survey(&self, netlink: bool) -> Survey {
+    fn survey(&self, netlink: Result<(), String>) -> Survey {
         let plain = self.plain();
         let mut installed = BTreeMap::new();
         for variant in Variant::ALL {
@@ -180,7 +180,7 @@ impl Host {
     fn choose(&self, forced: Option<Variant>, survey: &Survey, netlink: &dyn Netlink) -> Result<Choice, VariantError> {
         let not_installed = || {
             let searched = std::env::join_paths(&self.folders).unwrap_or_default();
-            let netlink = netlink.usable(Family::V4).err().unwrap_or_default();
+            let netlink = survey.netlink.clone().err().unwrap_or_default();
             VariantError::NotInstalled { searched: searched.to_string_lossy().into_owned(), netlink }
         };
         let there: Vec<Variant> = Variant::ALL.into_iter().filter(|variant| survey.has(*variant)).collect();
@@ -195,7 +195,7 @@ impl Host {
         let found = |variant| match survey.installed.get(&variant) {
             _ if !survey.has(variant) => Found::default(),
             _ if !look => Found { installed: true, ..Found::default() },
-            _ if variant == Variant::Nft && survey.netlink => netlink.found(),
+            _ if variant == Variant::Nft && survey.netlink.is_ok() => netlink.found(),
             Some(programs) => self.found(programs),
             None => Found::default(),
         };
