@@ -109,7 +109,10 @@ pub(super) struct Upkeep {
     /// When the last full compare ended.
     ended: Option<Moment>,
     /// After compares that were asked for: whoever keeps changing our rules must not keep us at work.
+    /// After full compares that were asked for.
     rest: Rest,
+    /// After partial compares: a full one that took seconds must not hold up what takes a millisecond.
+    partial_rest: Rest,
     retry: Backoff,
     /// The next compare is the one that follows a rebuild.
     confirming: bool,
@@ -129,6 +132,7 @@ impl Upkeep {
             suspected: None,
             ended: None,
             rest: Rest::new(pacing),
+            partial_rest: Rest::new(pacing),
             retry: Backoff::new(pacing.first_retry, pacing.sync_period),
             confirming: false,
             slow_retry: Backoff::new(pacing.first_quarantine_retry, pacing.max_quarantine_retry),
@@ -195,7 +199,7 @@ impl Upkeep {
 
     /// When a partial compare may start; `None`: there is no reason for one, or a full one is due anyway.
     pub(super) fn partial_ready(&self) -> Option<Moment> {
-        self.is_partial().then(|| self.rest.until().max(self.retry.ready()))
+        self.is_partial().then(|| self.partial_rest.until().max(self.retry.ready()))
     }
 
     /// Whether what is suspected asks for no more than a partial compare.
@@ -241,8 +245,9 @@ impl Upkeep {
     /// A compare took so long, whatever came of it. After those that were asked for follows a rest.
     pub(super) fn took(&mut self, compare: &Compare, took: Duration, now: Moment) {
         if compare.causes.iter().any(|cause| matches!(cause, Cause::Suspected | Cause::Settings)) {
-            self.rest.worked(took);
-            self.rest.run_over(now);
+            let rest = if compare.partial { &mut self.partial_rest } else { &mut self.rest };
+            rest.worked(took);
+            rest.run_over(now);
         }
     }
 

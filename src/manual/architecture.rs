@@ -6,10 +6,12 @@
 //!  source/manifest┘   one batch    facts    pure       desired   step        └── conntrack worker
 //!                                                                 │ Move (before, after)
 //!                                                                 ▼
-//!                                                   plan ─► Changes ─► kernel/xtables ─► iptables-restore
-//!                                                   pure     value     order, encode          │
-//!                                                    ▲                                        ▼
-//!                                                    └──────── compare ◄── decode ◄── iptables-save
+//!                                                   plan ─► Changes ─► kernel/xtables ─┬─► nft: transactions, netlink
+//!                                                   pure     value     order           └─► restore: iptables-restore
+//!                                                    ▲                                          │
+//!                                                    └──────── compare ◄── chains and rules ◄───┘
+//!                                                                 ▲
+//!                                  kernel/watch: who changed which chain ─► engine ─► these chains
 //! ```
 //!
 //! A source tells facts in batches; a batch is one atomic step (a relist is one batch, so nothing flickers while an API
@@ -40,6 +42,23 @@
 //! 10. **Health is "the oldest change that is not in the kernel is young, and looking at the kernel works"**.
 //! 11. **Family is part of the key**, not a second copy of the program.
 //! 12. `plan` and `resolve` see neither drivers nor sources nor commands. The suite `architecture` checks it.
+//!
+//! # Two drivers
+//!
+//! [`Driver`](crate::kernel::xtables::Driver) is one of two. The tables of nf_tables are written by netlink
+//! ([`kernel::xtables::nft`](crate::kernel::xtables::nft)): the chains of a change are read with the handles of their
+//! rules, the smallest edit is sent as one transaction, and the kernel refuses it if anybody wrote meanwhile. Legacy
+//! tables, and a kernel that lacks what the first needs, are written with the tools
+//! ([`kernel::xtables::restore`](crate::kernel::xtables::restore)). Which one is in use is logged at the start.
+//!
+//! A transaction holds at most 20,000 messages: everybody else's change waits while the kernel works on it. A change that
+//! is larger is cut where a part of it does no harm, leaves first, deletions last.
+//!
+//! # Drift
+//!
+//! [`kernel::watch`](crate::kernel::watch) listens to what the kernel announces about nf_tables, and looks at the sizes of
+//! legacy tables. It tells which chains somebody else touched and who it was; the engine compares just these
+//! ([`engine`](crate::engine), *Compares*). A driver tells the watcher which writes are its own.
 //!
 //! # Memory
 //!

@@ -3,16 +3,26 @@
 //! **2026-11: the engine keeps service ports, not rules.** Planning both sides of a move costs some microseconds;
 //! holding 320,000 typed rules for 100,000 endpoints costs more memory than everything else together.
 //!
-//! **2026-11: a changed chain is written whole.** The alternative, inserting and deleting single rules by number, is
-//! smaller on the wire but wrong as soon as somebody else has touched the chain. A chain holds some dozens of rules, and
-//! writing it whole is right whatever was there.
+//! **2026-11: a changed chain is given whole, and written as little as can be.** A [`ChainChange`](crate::kernel::xtables::ChainChange)
+//! says all rules that a chain is to have. Through `iptables-restore` it is written whole, which is right whatever was
+//! there. By netlink the chain is read first, and the rules that differ are replaced, added and deleted by their handles.
+//! Remembering handles was weighed: it saves some 20 µs a chain, holds 8 bytes a rule, and is wrong as soon as somebody
+//! else has touched the chain.
 //!
-//! **2026-11: one `iptables-restore` process a family and change.** It is the interface that every version of both
-//! variants keeps, and its cost is bounded (2 MB and some milliseconds on nf_tables, one swap of the table on legacy).
-//! The seam is [`Xtables`](crate::kernel::xtables::Xtables): observe chains, apply changes.
+//! **2026-11: nf_tables by netlink, in the form that every iptables reads.** iptables-nft is quadratic in large changes,
+//! may not be installed, and costs a process. Newer versions write ports and marks as native expressions, which 1.8.7 and
+//! older read wrongly without a word; what is written here is the form that 1.8.3 to 1.8.13 all print as their own.
+//! `iptables-restore` stays for legacy tables (one process a family and change, one swap of the table) and as a
+//! fallback. The seam is [`Xtables`](crate::kernel::xtables::Xtables): observe chains, apply changes.
+//!
+//! **2026-11: a listener, not a poll.** Polling the generation of nf_tables costs nothing and tells nothing: neither which
+//! chains were changed nor by whom, so every commit of a network plugin would mean a look at everything. A listener is
+//! told both. While one listens, the kernel takes some 3 µs more for each message of anybody's commit (1,000 rules 7.6 ms
+//! and 10.3 ms, 100,000 rules 1.0 s and 1.5 s); so it leaves the group during our own large writes. The generation is
+//! looked at once a second, for what was missed.
 //!
 //! **2026-11: the whole kernel is compared, not a canary.** kube-proxy notices only when all its tables were flushed.
-//! Comparing what `iptables-save` prints with the plan finds an edited rule as well, and writes just that chain.
+//! Comparing what the kernel holds with the plan finds an edited rule as well, and writes just that chain.
 //! The canary chains are still made: other tools look for them.
 //!
 //! **2026-11: a tree of prefixes, not an ipset.** A set would be matched faster still, but cannot lead to a chain for each

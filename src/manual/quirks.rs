@@ -12,4 +12,12 @@
 //! | ctnetlink `DELETE` without tuple or filter empties the table | `kernel/conntrack` | such a message cannot be built |
 //! | ctnetlink `DELETE` with a filter works on new kernels and is refused by 6.1 | `kernel/conntrack` | what is stale is deleted by tuple and id |
 //! | A ctnetlink list filtered by an IPv6 address leaves out just the entries that have it (seen on 6.18) | `kernel/conntrack/codec` | the kernel filters IPv6 by port only, the reader by address |
-//! | In a user namespace `iptables-nft-restore` cannot send a `COMMIT` of more than some 200 kB, about 600 rules (`Message too long`): it may not raise its socket's buffer | none yet | a rootless node with many services wants `--iptables-variant legacy` |
+//! | In a user namespace a socket's buffer may not be raised: a send of more than some 200 kB is refused (`EMSGSIZE`), and `iptables-nft-restore` cannot send a `COMMIT` of more than about 600 rules | `kernel/xtables/nft/write` | by netlink, what does not fit is cut into several transactions; with `--iptables-driver restore`, large changes are refused and bisected |
+//! | On nf_tables any added rule has the kernel look at all rules that are reachable in its table, once for each built-in chain that leads there; a deletion does not | `plan/iptables/hairpin` | fewer chains and rules: only endpoints that can be their own clients have chains |
+//! | The rules of a whole table of nf_tables in one list take quadratic time (320,000 rules: 33 s) | `kernel/xtables/nft/read` | rules are read chain by chain (0.6 s) |
+//! | A transaction of nf_tables that fails in validation is tried again with a validation for each message | `kernel/xtables/order`, `plan/iptables/dispatch` | loops and too deep nesting are never sent |
+//! | Creating a base chain that is there with a policy resets the policy | `kernel/xtables/nft/wire` | no policy is ever sent |
+//! | The generation of nf_tables skips 0 | `kernel/xtables/nft/write` | so does our count |
+//! | iptables-nft since 1.8.9 writes `! --sport A ! --dport B` as "not both", and prints it as "neither" | `kernel/xtables/nft/expression` | such a rule is nobody's of ours: it is told verbatim |
+//! | `iptables -E` announces only the new name of a chain | `kernel/watch` | a chain that was renamed away is found by the periodic compare |
+//! | An edited legacy rule of the same size changes no number that is cheap to ask for | `kernel/watch/legacy` | it is found by the periodic compare |
