@@ -49,7 +49,7 @@ const PUBLISHED: [(&str, &[(&str, f64)]); 2] = [
 ];
 const PUBLISHED_SIZE: (u64, u64) = (10_000, 10);
 const PUBLISHED_NOTE: &str =
-    "* kube-proxy 1.36: figures published with weir's issue 3 (other machine with 2 cores, real API server)";
+    "* kube-proxy 1.36: measured on another machine with 2 cores, with a real API server";
 
 /// Draws the chart.
 #[derive(Parser)]
