@@ -48,8 +48,7 @@ const PUBLISHED: [(&str, &[(&str, f64)]); 2] = [
     ),
 ];
 const PUBLISHED_SIZE: (u64, u64) = (10_000, 10);
-const PUBLISHED_NOTE: &str =
-    "* kube-proxy 1.36: measured on another machine with 2 cores, with a real API server";
+const PUBLISHED_NOTE: &str = "* kube-proxy 1.36: measured on another machine with 2 cores, with a real API server";
 
 /// Draws the chart.
 #[derive(Parser)]

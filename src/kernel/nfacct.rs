@@ -6,6 +6,7 @@
 
 use super::netlink::nfnetlink::{Subsystem, header, message_type};
 use super::netlink::{Answer, Batch, NetlinkError, Protocol, Socket, flags};
+use super::xtables::nft::probe::has_match;
 use crate::net::Family;
 
 /// `NFNL_MSG_ACCT_NEW`
@@ -16,13 +17,6 @@ const GET: u8 = 1;
 const NAME: u16 = 1;
 /// The longest name, in bytes (`NFACCT_NAME_MAX` less the NUL).
 const NAME_MAX: usize = 31;
-
-/// `NFNL_MSG_COMPAT_GET` and its attributes (uapi `linux/netfilter/nf_tables_compat.h`).
-const COMPAT_GET: u8 = 0;
-const COMPAT_NAME: u16 = 1;
-const COMPAT_REVISION: u16 = 2;
-const COMPAT_TYPE: u16 = 3;
-const COMPAT_MATCH: u32 = 0;
 
 /// Why an object cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -84,14 +78,7 @@ impl Nfacct {
     /// # Errors
     /// The kernel could not be asked.
     pub fn match_is_there(&mut self, family: Family) -> Result<bool, NfacctError> {
-        let mut batch = Batch::new("ask for the match nfacct");
-        batch.message(message_type(Subsystem::NfTablesCompat, COMPAT_GET), flags::ACK, |body| {
-            body.raw(&header(Some(family), 0))
-                .put_text(COMPAT_NAME, "nfacct")
-                .put_u32_be(COMPAT_REVISION, 0)
-                .put_u32_be(COMPAT_TYPE, COMPAT_MATCH);
-        });
-        Ok(self.ask(&mut batch)?.is_none())
+        Ok(has_match(&mut self.socket, family, "nfacct", 0)?)
     }
 
     /// Sends one request; gives what the kernel refused it with, if it did.

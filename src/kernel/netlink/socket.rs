@@ -111,23 +111,15 @@ impl Socket {
         let first = self.send(batch)?;
         while waiting > 0 {
             let length = self.receive(asked)?;
-            let mut datagram = self.buffer.get(..length).unwrap_or_default();
-            while !datagram.is_empty() {
-                let (message, end) = Message::read(datagram).ok_or_else(cut_off(asked))?;
-                datagram = datagram.get(end..).unwrap_or_default();
-                let index = message.sequence.wrapping_sub(first) as usize;
-                if index >= batch.len() {
-                    continue; // a late answer to an earlier request
+            let datagram = self.buffer.get(..length).unwrap_or_default();
+            each_answer(datagram, asked, first, batch.len(), &mut |index, said| {
+                if !matches!(said, Some(Answer::Message(_))) {
+                    waiting -= usize::from(acknowledged(batch, index) && waiting > 0);
                 }
-                if message.kind != ERROR {
-                    answer(index, Answer::Message(message));
-                    continue;
+                if let Some(said) = said {
+                    answer(index, said);
                 }
-                if let Err(refusal) = message.acknowledgement().ok_or_else(cut_off(asked))? {
-                    answer(index, Answer::Refused(refusal));
-                }
-                waiting -= usize::from(acknowledged(batch, index) && waiting > 0);
-            }
+            })?;
         }
         Ok(())
     }
@@ -139,26 +131,24 @@ impl Socket {
     pub fn submit(&mut self, batch: &mut Batch, mut answer: impl FnMut(usize, Answer<'_>)) -> Result<(), NetlinkError> {
         let asked = batch.asked();
         let first = self.send(batch)?;
+        let mut complete = Ok(());
         loop {
             let length = match self.receive_with(asked, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => length,
-                Err(NetlinkError::Timeout { .. }) => return Ok(()),
+                Err(NetlinkError::Timeout { .. }) => return complete,
+                // What was not lost is still there to be read.
+                Err(error @ NetlinkError::Overrun { .. }) if complete.is_ok() => {
+                    complete = Err(error);
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
-            let mut datagram = self.buffer.get(..length).unwrap_or_default();
-            while !datagram.is_empty() {
-                let (message, end) = Message::read(datagram).ok_or_else(cut_off(asked))?;
-                datagram = datagram.get(end..).unwrap_or_default();
-                let index = message.sequence.wrapping_sub(first) as usize;
-                if index >= batch.len() {
-                    continue; // a late answer to an earlier request
+            let datagram = self.buffer.get(..length).unwrap_or_default();
+            each_answer(datagram, asked, first, batch.len(), &mut |index, said| {
+                if let Some(said) = said {
+                    answer(index, said);
                 }
-                if message.kind != ERROR {
-                    answer(index, Answer::Message(message));
-                } else if let Err(refusal) = message.acknowledgement().ok_or_else(cut_off(asked))? {
-                    answer(index, Answer::Refused(refusal));
-                }
-            }
+            })?;
         }
     }
 
@@ -323,6 +313,32 @@ fn set_timeout(fd: &OwnedFd, timeout: Duration) -> Result<(), NetlinkError> {
         call: "setsockopt SO_RCVTIMEO",
         errno,
     })
+}
+
+/// Visits the answers of a datagram to a batch of `count` requests, the first of which has this number: the index of the
+/// request, and what is said to it; `None` is a plain success.
+fn each_answer(
+    mut datagram: &[u8],
+    asked: &'static str,
+    first: u32,
+    count: usize,
+    visit: &mut dyn FnMut(usize, Option<Answer<'_>>),
+) -> Result<(), NetlinkError> {
+    while !datagram.is_empty() {
+        let (message, end) = Message::read(datagram).ok_or_else(cut_off(asked))?;
+        datagram = datagram.get(end..).unwrap_or_default();
+        let index = message.sequence.wrapping_sub(first) as usize;
+        if index >= count {
+            continue; // a late answer to an earlier request
+        }
+        if message.kind != ERROR {
+            visit(index, Some(Answer::Message(message)));
+            continue;
+        }
+        let acknowledgement = message.acknowledgement().ok_or_else(cut_off(asked))?;
+        visit(index, acknowledgement.err().map(Answer::Refused));
+    }
+    Ok(())
 }
 
 fn cut_off(asked: &'static str) -> impl FnOnce() -> NetlinkError {

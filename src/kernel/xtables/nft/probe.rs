@@ -61,7 +61,7 @@ pub fn usable(family: Family) -> Result<(), String> {
     Ok(())
 }
 
-/// `None` if the kernel has it.
+/// Asks for an extension; `None` if the kernel has it.
 fn ask(socket: &mut Socket, family: Family, extension: &Extension) -> Result<Option<Refusal>, NetlinkError> {
     let mut batch = Batch::new("ask for an extension of x_tables");
     batch.message(message_type(Subsystem::NfTablesCompat, COMPAT_GET), flags::ACK, |body| {
@@ -77,6 +77,14 @@ fn ask(socket: &mut Socket, family: Family, extension: &Extension) -> Result<Opt
         }
     })?;
     Ok(refused)
+}
+
+/// Whether the kernel has the match of this name and revision for rules of a family.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn has_match(socket: &mut Socket, family: Family, name: &'static str, revision: u32) -> Result<bool, NetlinkError> {
+    Ok(ask(socket, family, &extension(0, name, revision))?.is_none())
 }
 
 /// What the tables hold: whether the kubelet's chains are there, and how many rules in all.
