@@ -36,6 +36,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const CHANGES: u32 = 30;
 
+/// Between two changes. What a transaction took out is destroyed after it, once no packet can meet it any more, and the
+/// next rule with an extension of x_tables waits for that (`nft_compat_wait_for_destructors`): some 10 ms, which a change
+/// that comes alone does not meet.
+const PAUSE: Duration = Duration::from_millis(60);
+
 type Model = BTreeMap<ServicePortKey, Arc<ServicePort>>;
 
 struct World {
@@ -54,6 +59,7 @@ impl World {
     /// One endpoint of a service moves; returns how long planning and writing took, and the kernel's part of it.
     fn change(&mut self, i: u32, size: Size, version: u32) -> (Duration, Duration, u64) {
         let touched = self.state.apply(cluster::change(i, size, version));
+        std::thread::sleep(PAUSE);
         let before = self.driver.written();
         let ((), took) = timed(|| {
             let mut moves = Vec::new();

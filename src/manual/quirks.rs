@@ -16,6 +16,7 @@
 //! | On nf_tables any added rule has the kernel look at all rules that are reachable in its table, once for each built-in chain that leads there; a deletion does not | `plan/iptables/hairpin` | fewer chains and rules: only endpoints that can be their own clients have chains |
 //! | The rules of a whole table of nf_tables in one list take quadratic time (320,000 rules: 33 s) | `kernel/xtables/nft/read` | rules are read chain by chain (0.6 s) |
 //! | A transaction of nf_tables that fails in validation is tried again with a validation for each message | `kernel/xtables/order`, `plan/iptables/dispatch` | loops and too deep nesting are never sent |
+//! | What a transaction of nf_tables took out is destroyed behind it, and the next rule with an extension of x_tables waits for that, some 10 ms | `benches/kernel` | nothing: changes that follow each other at once are gathered, a lone one does not meet it |
 //! | Creating a base chain that is there with a policy resets the policy | `kernel/xtables/nft/wire` | no policy is ever sent |
 //! | The generation of nf_tables skips 0 | `kernel/xtables/nft/write` | so does our count |
 //! | iptables-nft since 1.8.9 writes `! --sport A ! --dport B` as "not both", and prints it as "neither" | `kernel/xtables/nft/expression` | such a rule is nobody's of ours: it is told verbatim |
