@@ -88,11 +88,7 @@ fn callee(chain: &ChainKey, rule: &ObservedRule) -> Option<ChainKey> {
 impl Doubtful {
     /// The rules that the planner remembers: it knows all of them by type.
     fn remembered(&self) -> Option<Vec<Rule>> {
-        let known = |rule: &ObservedRule| match rule {
-            ObservedRule::Known(rule) => Some(rule.clone()),
-            ObservedRule::Verbatim(_) => None,
-        };
-        self.believed.as_ref()?.iter().map(known).collect()
+        self.believed.as_ref()?.iter().map(|rule| rule.known().cloned()).collect()
     }
 
     /// What the chain may hold. A wanted rule is among it only if it is there for certain, so that it counts as new

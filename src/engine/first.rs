@@ -123,7 +123,7 @@ impl FirstStage {
                 }
             }
         }
-        whole.chains.retain(|_, change| !is_done(change));
+        whole.chains.retain(|_, change| !change.is_nothing());
         whole
     }
 }
@@ -134,19 +134,7 @@ fn observed(rules: Vec<Rule>) -> Vec<ObservedRule> {
 
 /// The rules of a chain that is as it was planned: all of them are known.
 fn known(rules: &[ObservedRule]) -> Vec<Rule> {
-    let known = |rule: &ObservedRule| match rule {
-        ObservedRule::Known(rule) => Some(rule.clone()),
-        ObservedRule::Verbatim(_) => None,
-    };
-    rules.iter().filter_map(known).collect()
-}
-
-fn is_done(change: &ChainChange) -> bool {
-    match (&change.before, &change.after) {
-        (Some(before), Some(after)) => before.len() == after.len() && before.iter().zip(after).all(|(b, a)| b == a),
-        (None, None) => true,
-        _ => false,
-    }
+    rules.iter().filter_map(ObservedRule::known).cloned().collect()
 }
 
 #[cfg(test)]

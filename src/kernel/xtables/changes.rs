@@ -29,6 +29,17 @@ pub enum BuiltinChange {
     Delete(ChainKey, Rule),
 }
 
+impl ChainChange {
+    /// Both sides are the same.
+    pub fn is_nothing(&self) -> bool {
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) => before == after,
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
 impl BuiltinChange {
     pub fn chain(&self) -> &ChainKey {
         match self {
@@ -86,6 +97,19 @@ pub struct ApplyError {
     pub message: String,
     /// The chain whose rule was refused, where the answer names it.
     pub chain: Option<ChainKey>,
+}
+
+/// Applies family by family. One family's trouble is not the other's: all are tried, and the first error is told.
+pub(super) fn try_all(applied: impl Iterator<Item = (Family, Result<(), ApplyError>)>) -> Result<(), ApplyError> {
+    let mut outcome = Ok(());
+    for (family, applied) in applied {
+        match (&outcome, applied) {
+            (Ok(()), applied) => outcome = applied,
+            (Err(_), Err(error)) => tracing::warn!(%family, %error, "applying failed as well"),
+            (Err(_), Ok(())) => {}
+        }
+    }
+    outcome
 }
 
 /// Observing failed.

@@ -216,6 +216,16 @@ pub enum ObservedRule {
     Verbatim(Box<str>),
 }
 
+impl ObservedRule {
+    /// The rule, if it was understood.
+    pub fn known(&self) -> Option<&Rule> {
+        match self {
+            ObservedRule::Known(rule) => Some(rule),
+            ObservedRule::Verbatim(_) => None,
+        }
+    }
+}
+
 impl From<Rule> for ObservedRule {
     fn from(rule: Rule) -> Self {
         ObservedRule::Known(rule)
@@ -224,6 +234,6 @@ impl From<Rule> for ObservedRule {
 
 impl PartialEq<Rule> for ObservedRule {
     fn eq(&self, other: &Rule) -> bool {
-        matches!(self, ObservedRule::Known(rule) if rule == other)
+        self.known() == Some(other)
     }
 }

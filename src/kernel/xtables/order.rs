@@ -85,32 +85,33 @@ pub enum Cut {
 /// # Errors
 /// See [`OrderError`]. Nothing of the difference should be applied then.
 pub fn scripts(changes: &Changes, variant: Variant) -> Result<Vec<Script<'_>>, OrderError> {
-    cut(changes, Cut::Restore(variant))
-}
-
-/// The sections for each family that changes, IPv4 first.
-///
-/// # Errors
-/// See [`OrderError`]. Nothing of the difference should be applied then.
-pub fn cut(changes: &Changes, cut: Cut) -> Result<Vec<Script<'_>>, OrderError> {
     let mut scripts = Vec::new();
     for family in Family::ALL {
-        let [mangle, filter, nat] =
-            [Table::Mangle, Table::Filter, Table::Nat].map(|table| TableChange::new(changes, family, table));
-        for change in [&mangle, &filter, &nat] {
-            change.check()?;
-        }
-        let (before_nat, after_nat) =
-            if nat.is_empty() || cut == Cut::Atomic { (filter.whole(), None) } else { filter.make_before_break() };
-        let mut sections = Vec::new();
-        for step in [Some(mangle.whole()), Some(before_nat), Some(nat.whole()), after_nat].into_iter().flatten() {
-            sections.extend(step.sections(family, cut)?);
-        }
-        if !sections.is_empty() {
-            scripts.push(Script { family, sections });
+        let script = cut(changes, family, Cut::Restore(variant))?;
+        if !script.sections.is_empty() {
+            scripts.push(script);
         }
     }
     Ok(scripts)
+}
+
+/// The sections of one family; none if nothing of it changes.
+///
+/// # Errors
+/// See [`OrderError`]. Nothing of the difference should be applied then.
+pub fn cut(changes: &Changes, family: Family, cut: Cut) -> Result<Script<'_>, OrderError> {
+    let [mangle, filter, nat] =
+        [Table::Mangle, Table::Filter, Table::Nat].map(|table| TableChange::new(changes, family, table));
+    for change in [&mangle, &filter, &nat] {
+        change.check()?;
+    }
+    let (before_nat, after_nat) =
+        if nat.is_empty() || cut == Cut::Atomic { (filter.whole(), None) } else { filter.make_before_break() };
+    let mut sections = Vec::new();
+    for step in [Some(mangle.whole()), Some(before_nat), Some(nat.whole()), after_nat].into_iter().flatten() {
+        sections.extend(step.sections(family, cut)?);
+    }
+    Ok(Script { family, sections })
 }
 
 /// What becomes of one table of one family.
@@ -242,10 +243,7 @@ fn key(family: Family, table: Table, name: &ChainName) -> ChainKey {
 /// The old rules that are not among the new ones. Rules that were not understood cannot be written again.
 fn leftovers<'a>(before: &'a [ObservedRule], after: &[Rule]) -> Vec<&'a Rule> {
     let after: HashSet<&Rule> = after.iter().collect();
-    let known = before.iter().filter_map(|rule| match rule {
-        ObservedRule::Known(rule) => Some(rule),
-        ObservedRule::Verbatim(_) => None,
-    });
+    let known = before.iter().filter_map(ObservedRule::known);
     known.filter(|rule| !after.contains(rule)).collect()
 }
 

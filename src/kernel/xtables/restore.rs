@@ -9,6 +9,7 @@ use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::changes::try_all;
 use super::decode::{DecodeError, read_tables};
 use super::order::{Script, Section, scripts};
 use super::process::{Input, RunError, run};
@@ -117,17 +118,7 @@ impl Xtables for RestoreDriver {
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError> {
         let scripts = scripts(changes, self.tools.variant)?;
         let _writing = self.own.begin(OwnWrite::ByTool);
-        // One family's trouble is not the other's: both are tried, and the first error is told.
-        let mut outcome = Ok(());
-        for script in &scripts {
-            let restored = self.restore(script);
-            match (&outcome, restored) {
-                (Ok(()), restored) => outcome = restored,
-                (Err(_), Err(error)) => tracing::warn!(family = %script.family, %error, "applying failed as well"),
-                (Err(_), Ok(())) => {}
-            }
-        }
-        outcome
+        try_all(scripts.iter().map(|script| (script.family, self.restore(script))))
     }
 }
 

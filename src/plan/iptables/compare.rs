@@ -121,10 +121,7 @@ impl Comparison {
             return;
         }
         let wanted = self.desired.chains.remove(&key);
-        let same = wanted.as_ref().is_some_and(|wanted| {
-            wanted.len() == chain.rules.len() && chain.rules.iter().zip(wanted).all(|(observed, rule)| observed == rule)
-        });
-        if !same {
+        if wanted.as_ref().is_none_or(|wanted| chain.rules != *wanted) {
             self.changes.chains.insert(key, ChainChange { before: Some(chain.rules), after: wanted });
         }
     }

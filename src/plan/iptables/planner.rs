@@ -284,12 +284,8 @@ fn record(
         Some(known) => known.before,
         None => before.map(|rules| rules.into_iter().map(ObservedRule::from).collect()),
     };
-    let same = match (&before, &after) {
-        (Some(before), Some(after)) => before.len() == after.len() && before.iter().zip(after).all(|(b, a)| b == a),
-        (None, None) => true,
-        _ => false,
-    };
-    if !same {
-        changes.chains.insert(key, ChainChange { before, after });
+    let change = ChainChange { before, after };
+    if !change.is_nothing() {
+        changes.chains.insert(key, change);
     }
 }

@@ -8,7 +8,8 @@ use super::transaction::of_conversation;
 use super::write::{Limits, Writer};
 use crate::kernel::netlink::{NetlinkError, Protocol, Socket};
 use crate::kernel::watch::OwnWrites;
-use crate::kernel::xtables::order::{Cut, cut};
+use crate::kernel::xtables::changes::try_all;
+use crate::kernel::xtables::order::{Cut, Script, cut};
 use crate::kernel::xtables::{
     ApplyError, ApplyErrorKind, ChainName, Changes, ObserveError, ObservedChain, Table, Xtables,
 };
@@ -73,59 +74,55 @@ impl NftDriver {
         self.written
     }
 
-    /// The conversation, begun if need be.
-    fn open(&mut self) -> Result<&mut Open, NetlinkError> {
-        if self.open.is_none() {
-            let mut socket = Socket::open(Protocol::Netfilter)?;
-            socket.set_timeout(PATIENCE)?;
-            let limits = Limits::new(socket.set_capacity(CAPACITY)?);
-            self.open = Some(Open { socket, limits });
-        }
-        match &mut self.open {
-            Some(open) => Ok(open),
-            None => Err(NetlinkError::Malformed { asked: "talk to the kernel", what: "there is no socket" }),
-        }
-    }
-
-    fn apply_family(&mut self, changes: &Changes, family: Family) -> Result<(), ApplyError> {
-        let mut atomic = Limits::fits(changes, family);
-        let mut written = Written::default();
-        let result = self.attempt(changes, family, &mut atomic, &mut written);
-        self.written.transactions += written.transactions;
-        self.written.messages += written.messages;
-        self.written.bytes += written.bytes;
-        self.written.kernel += written.kernel;
-        tracing::debug!(%family, atomic, ?written, ok = result.is_ok(), "nf_tables");
-        result
-    }
-
-    fn attempt(
-        &mut self,
-        changes: &Changes,
-        family: Family,
-        atomic: &mut bool,
-        written: &mut Written,
-    ) -> Result<(), ApplyError> {
-        let own = self.own.clone();
-        let Open { socket, limits } = self.open().map_err(|error| of_conversation(&error))?;
-        for _ in 0..ATTEMPTS {
-            let how = if *atomic { Cut::Atomic } else { Cut::Apart };
-            let scripts = cut(changes, how)?;
-            let Some(script) = scripts.iter().find(|script| script.family == family) else { return Ok(()) };
-            match Writer::new(socket, family, *limits, *atomic, &own, written).write(script) {
-                Ok(()) => return Ok(()),
-                Err(Stop::Outdated) => {}
-                Err(Stop::TooLarge) => *atomic = false,
-                Err(Stop::Failed(error)) => return Err(error),
-            }
-        }
-        Err(ApplyError {
+    /// Writes a script that was cut from these changes.
+    fn write<'c>(&mut self, changes: &'c Changes, mut script: Script<'c>, mut atomic: bool) -> Result<(), ApplyError> {
+        let NftDriver { open, written, own, .. } = self;
+        let before = *written;
+        let Open { socket, limits } = opened(open).map_err(|error| of_conversation(&error))?;
+        let mut result = Err(ApplyError {
             kind: ApplyErrorKind::Busy,
             message: "other programs change nf_tables so often that no change of ours comes through; it will be tried \
                       again"
                 .to_owned(),
             chain: None,
-        })
+        });
+        for _ in 0..ATTEMPTS {
+            match Writer::new(socket, script.family, *limits, atomic, own, written).write(&script) {
+                Ok(()) => result = Ok(()),
+                Err(Stop::Outdated) => continue,
+                Err(Stop::TooLarge) => {
+                    atomic = false;
+                    script = cut(changes, script.family, Cut::Apart)?;
+                    continue;
+                }
+                Err(Stop::Failed(error)) => result = Err(error),
+            }
+            break;
+        }
+        tracing::debug!(
+            family = %script.family,
+            atomic,
+            transactions = written.transactions - before.transactions,
+            messages = written.messages - before.messages,
+            bytes = written.bytes - before.bytes,
+            kernel = ?(written.kernel - before.kernel),
+            ok = result.is_ok(),
+            "nf_tables"
+        );
+        result
+    }
+}
+
+/// The conversation, begun if need be.
+fn opened(open: &mut Option<Open>) -> Result<&mut Open, NetlinkError> {
+    match open {
+        Some(open) => Ok(open),
+        None => {
+            let mut socket = Socket::open(Protocol::Netfilter)?;
+            socket.set_timeout(PATIENCE)?;
+            let limits = Limits::new(socket.set_capacity(CAPACITY)?);
+            Ok(open.insert(Open { socket, limits }))
+        }
     }
 }
 
@@ -159,7 +156,7 @@ impl Xtables for NftDriver {
         table: Table,
         visit: &mut dyn FnMut(ObservedChain),
     ) -> Result<(), ObserveError> {
-        let socket = &mut self.open().map_err(failed)?.socket;
+        let socket = &mut opened(&mut self.open).map_err(failed)?.socket;
         let mut found: Vec<(ChainName, bool)> = Vec::new();
         read::chains(socket, family, &mut |chain| {
             // A longer name cannot be iptables', nor ours.
@@ -182,7 +179,7 @@ impl Xtables for NftDriver {
         names: &BTreeSet<ChainName>,
         visit: &mut dyn FnMut(ObservedChain),
     ) -> Result<(), ObserveError> {
-        let socket = &mut self.open().map_err(failed)?.socket;
+        let socket = &mut opened(&mut self.open).map_err(failed)?.socket;
         for name in names {
             let Some(builtin) = read::chain(socket, family, table, name.as_str()).map_err(failed)? else { continue };
             let rules = read::rules(socket, family, table, name.as_str()).map_err(failed)?;
@@ -193,16 +190,15 @@ impl Xtables for NftDriver {
     }
 
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError> {
-        // One family's trouble is not the other's: both are tried, and the first error is told.
-        let mut outcome = Ok(());
-        for family in Family::ALL {
-            match (&outcome, self.apply_family(changes, family)) {
-                (Ok(()), applied) => outcome = applied,
-                (Err(_), Err(error)) => tracing::warn!(%family, %error, "applying failed as well"),
-                (Err(_), Ok(())) => {}
-            }
-        }
-        outcome
+        let script = |family| {
+            let atomic = Limits::fits(changes, family);
+            let how = if atomic { Cut::Atomic } else { Cut::Apart };
+            cut(changes, family, how).map(|script| (script, atomic))
+        };
+        // Both, before anything is written.
+        let scripts: Vec<_> = Family::ALL.into_iter().map(script).collect::<Result<_, _>>()?;
+        let scripts = scripts.into_iter().filter(|(script, _)| !script.sections.is_empty());
+        try_all(scripts.map(|(script, atomic)| (script.family, self.write(changes, script, atomic))))
     }
 }
 

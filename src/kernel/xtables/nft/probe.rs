@@ -2,7 +2,7 @@
 
 use super::read;
 use crate::kernel::netlink::nfnetlink::{Subsystem, header, message_type};
-use crate::kernel::netlink::{Answer, Batch, NetlinkError, Protocol, Refusal, Socket, flags};
+use crate::kernel::netlink::{Batch, NetlinkError, Protocol, Refusal, Socket, flags};
 use crate::kernel::xtables::Table;
 use crate::net::Family;
 
@@ -70,13 +70,7 @@ fn ask(socket: &mut Socket, family: Family, extension: &Extension) -> Result<Opt
             .put_u32_be(COMPAT_REVISION, extension.revision)
             .put_u32_be(COMPAT_TYPE, extension.kind);
     });
-    let mut refused = None;
-    socket.transact(&mut batch, |_, answer| {
-        if let Answer::Refused(refusal) = answer {
-            refused = Some(refusal);
-        }
-    })?;
-    Ok(refused)
+    Ok(read::answer(socket, &mut batch, |_| Some(()))?.err())
 }
 
 /// Whether the kernel has the match of this name and revision for rules of a family.

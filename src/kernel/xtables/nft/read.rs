@@ -6,7 +6,7 @@
 use super::expression;
 use super::wire::{self, Handle, ListedChain};
 use crate::kernel::netlink::nfnetlink::split_header;
-use crate::kernel::netlink::{Answer, Attributes, Batch, Message, NetlinkError, Socket};
+use crate::kernel::netlink::{Answer, Attributes, Batch, Message, NetlinkError, Refusal, Socket};
 use crate::kernel::xtables::{ObservedRule, Table};
 use crate::net::Family;
 
@@ -22,20 +22,26 @@ pub(super) fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
     const ASKED: &str = "ask for the generation of nf_tables";
     let mut batch = Batch::new(ASKED);
     wire::ask_generation(&mut batch);
-    let mut found = None;
-    let mut refused = None;
-    socket.transact(&mut batch, |_, answer| match answer {
-        Answer::Message(message) => {
-            found =
-                found.or(attributes(&message).and_then(|attributes| wire::read_generation(message.kind, attributes)));
-        }
-        Answer::Refused(refusal) => refused = Some(refusal),
-    })?;
-    match (found, refused) {
-        (Some(generation), _) => Ok(generation),
-        (None, Some(refusal)) => Err(NetlinkError::Refused { asked: ASKED, refusal }),
-        (None, None) => Err(NetlinkError::Malformed { asked: ASKED, what: "it names no generation" }),
+    match answer(socket, &mut batch, |message| wire::read_generation(message.kind, attributes(message)?))? {
+        Ok(Some(generation)) => Ok(generation),
+        Ok(None) => Err(NetlinkError::Malformed { asked: ASKED, what: "it names no generation" }),
+        Err(refusal) => Err(NetlinkError::Refused { asked: ASKED, refusal }),
     }
+}
+
+/// Sends one question; gives the first answer that `read` understands, or the kernel's refusal.
+pub(super) fn answer<T>(
+    socket: &mut Socket,
+    batch: &mut Batch,
+    read: impl Fn(&Message<'_>) -> Option<T>,
+) -> Result<Result<Option<T>, Refusal>, NetlinkError> {
+    let mut said = Ok(None);
+    socket.transact(batch, |_, answer| match (answer, &said) {
+        (Answer::Message(message), Ok(None)) => said = Ok(read(&message)),
+        (Answer::Message(_), _) => {}
+        (Answer::Refused(refusal), _) => said = Err(refusal),
+    })?;
+    Ok(said)
 }
 
 /// Visits every chain of a family.
@@ -65,21 +71,33 @@ pub(super) fn chain(
     const ASKED: &str = "look for a chain of nf_tables";
     let mut batch = Batch::new(ASKED);
     wire::ask_chain(&mut batch, family, table, name);
-    let mut found = None;
-    let mut refused = None;
-    socket.transact(&mut batch, |_, answer| match answer {
-        Answer::Message(message) => {
-            let chain = attributes(&message).and_then(|attributes| wire::read_chain(message.kind, attributes));
-            found = found.or(chain.map(|chain| chain.builtin));
-        }
-        Answer::Refused(refusal) => refused = Some(refusal),
-    })?;
-    match refused {
+    let read = |message: &Message<'_>| Some(wire::read_chain(message.kind, attributes(message)?)?.builtin);
+    match answer(socket, &mut batch, read)? {
+        Ok(found) => Ok(found),
         // No such chain, or no such table.
-        Some(refusal) if refusal.errno() == Errno::ENOENT => Ok(None),
-        Some(refusal) => Err(NetlinkError::Refused { asked: ASKED, refusal }),
-        None => Ok(found),
+        Err(refusal) if refusal.errno() == Errno::ENOENT => Ok(None),
+        Err(refusal) => Err(NetlinkError::Refused { asked: ASKED, refusal }),
     }
+}
+
+/// Visits the rules of a chain. None if there is no such chain.
+fn each_rule(
+    socket: &mut Socket,
+    family: Family,
+    table: Table,
+    chain: &str,
+    visit: &mut dyn FnMut(Handle, Attributes<'_>),
+) -> Result<(), NetlinkError> {
+    let mut batch = Batch::new("list the rules of a chain of nf_tables");
+    wire::ask_rules(&mut batch, family, table, chain);
+    let mut dump = socket.dump(&mut batch)?;
+    while let Some(message) = dump.next_message()? {
+        let read = attributes(&message).and_then(|attributes| wire::read_rule(message.kind, attributes));
+        if let Some((handle, expressions)) = read {
+            visit(handle, expressions);
+        }
+    }
+    Ok(())
 }
 
 /// How many rules a chain has. None if there is no such chain.
@@ -89,13 +107,8 @@ pub(super) fn count_rules(
     table: Table,
     chain: &str,
 ) -> Result<usize, NetlinkError> {
-    let mut batch = Batch::new("list the rules of a chain of nf_tables");
-    wire::ask_rules(&mut batch, family, table, chain);
-    let mut dump = socket.dump(&mut batch)?;
     let mut count = 0;
-    while dump.next_message()?.is_some() {
-        count += 1;
-    }
+    each_rule(socket, family, table, chain, &mut |_, _| count += 1)?;
     Ok(count)
 }
 
@@ -106,15 +119,9 @@ pub(super) fn rules(
     table: Table,
     chain: &str,
 ) -> Result<Vec<(Handle, ObservedRule)>, NetlinkError> {
-    let mut batch = Batch::new("list the rules of a chain of nf_tables");
-    wire::ask_rules(&mut batch, family, table, chain);
-    let mut dump = socket.dump(&mut batch)?;
     let mut rules = Vec::new();
-    while let Some(message) = dump.next_message()? {
-        let read = attributes(&message).and_then(|attributes| wire::read_rule(message.kind, attributes));
-        if let Some((handle, expressions)) = read {
-            rules.push((handle, expression::read_rule(family, expressions)));
-        }
-    }
+    each_rule(socket, family, table, chain, &mut |handle, expressions| {
+        rules.push((handle, expression::read_rule(family, expressions)));
+    })?;
     Ok(rules)
 }

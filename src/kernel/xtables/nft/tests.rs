@@ -46,8 +46,8 @@ fn what_does_not_fit_into_one_transaction_is_cut() {
         let limits = Limits::new(200 << 10);
         let mut written = Written::default();
         let mut write = |how: Cut, atomic: bool| {
-            let scripts = cut(&changes, how).unwrap();
-            Writer::new(&mut socket, Family::V4, limits, atomic, &own, &mut written).write(&scripts[0])
+            let script = cut(&changes, Family::V4, how).unwrap();
+            Writer::new(&mut socket, Family::V4, limits, atomic, &own, &mut written).write(&script)
         };
         assert!(matches!(write(Cut::Atomic, true), Err(super::driver::Stop::TooLarge)));
         write(Cut::Apart, false).unwrap();

@@ -182,7 +182,7 @@ impl<'a> Writer<'a> {
 
     /// What the chain holds; nothing if it is not there.
     fn held(&mut self, table: Table, name: &ChainName) -> Result<Vec<(Handle, ObservedRule)>, Stop> {
-        if self.listed.as_ref().is_some_and(|listed| !listed.contains(&(table, name.clone()))) {
+        if self.listed.is_some() && !self.is_there(table, name)? {
             return Ok(Vec::new());
         }
         Ok(read::rules(self.socket, self.family, table, name.as_str())?)
