@@ -30,18 +30,13 @@ use self::ledger::Ledger;
 use self::scope::Touched;
 use super::own::{Eyes, OwnWrites};
 use super::signal::Signal;
-use crate::kernel::netlink::nfnetlink::{HEADER_LENGTH, Subsystem, header, message_type};
-use crate::kernel::netlink::{
-    Answer, Attributes, Batch, Listener, Membership, Message, NetlinkError, Protocol, Socket, flags,
-};
+use crate::kernel::netlink::{Listener, Membership, Message, NetlinkError, Protocol, Socket};
+use crate::kernel::xtables::nft::generation;
 use crate::kernel::xtables::{Culprit, Suspicion};
 use crate::net::{Family, PerFamily};
 
 /// `NFNLGRP_NFTABLES` of uapi `linux/netfilter/nfnetlink.h`.
 const GROUP: u32 = 7;
-
-/// `NFT_MSG_GETGEN`
-const GET_GENERATION: u8 = 16;
 
 /// How long the kernel may take to tell the generation, for which it waits for nobody.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -230,24 +225,4 @@ impl Eyes for Group {
         }
         self.signal.wake();
     }
-}
-
-/// The generation in force.
-fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
-    const ASKED: &str = "ask for the generation of nf_tables";
-    let mut batch = Batch::new(ASKED);
-    batch.message(message_type(Subsystem::NfTables, GET_GENERATION), flags::ACK, |body| {
-        body.raw(&header(None, 0));
-    });
-    let mut answered = Err(NetlinkError::Malformed { asked: ASKED, what: "it names no generation" });
-    socket.transact(&mut batch, |_, answer| match answer {
-        Answer::Refused(refusal) => answered = Err(NetlinkError::Refused { asked: ASKED, refusal }),
-        Answer::Message(message) => {
-            let attributes = Attributes::new(message.payload.get(HEADER_LENGTH..).unwrap_or_default());
-            answered = Generation::read(attributes)
-                .map(|generation| generation.id)
-                .ok_or(NetlinkError::Malformed { asked: ASKED, what: "it names no generation" });
-        }
-    })?;
-    answered
 }

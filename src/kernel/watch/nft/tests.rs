@@ -3,6 +3,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::kernel::netlink::Batch;
+use crate::kernel::netlink::nfnetlink::{Subsystem, header, message_type};
 use crate::kernel::watch::Write;
 use crate::kernel::watch::own::Unseen;
 use crate::kernel::xtables::ownership::SHARED_FIREWALL;

@@ -38,3 +38,4 @@ mod wire;
 mod write;
 
 pub use driver::{NftDriver, Written};
+pub use read::generation;

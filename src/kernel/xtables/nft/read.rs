@@ -18,7 +18,7 @@ fn attributes<'a>(message: &Message<'a>) -> Option<Attributes<'a>> {
 }
 
 /// The generation of the ruleset of this network namespace: it grows with each transaction, whoever makes it.
-pub(super) fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
+pub fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
     const ASKED: &str = "ask for the generation of nf_tables";
     let mut batch = Batch::new(ASKED);
     wire::ask_generation(&mut batch);
