@@ -127,7 +127,7 @@ fn client_ports(flows: &[Flow]) -> Vec<u16> {
 
 fn udp(cluster: &str, endpoints: &[&str]) -> ServicePort {
     let cluster = at(cluster);
-    let endpoint = |text: &&str| ModelEndpoint { endpoint: at(text), flags: EndpointFlags::SERVING };
+    let endpoint = |text: &&str| ModelEndpoint::new(at(text), EndpointFlags::SERVING);
     ServicePort {
         key: ServicePortKey {
             family: Family::of(&cluster.ip),
@@ -145,6 +145,7 @@ fn udp(cluster: &str, endpoints: &[&str]) -> ServicePort {
         health_check_node_port: 0,
         endpoints: endpoints.iter().map(endpoint).collect(),
         has_any_endpoint: !endpoints.is_empty(),
+        tuning: None,
     }
 }
 

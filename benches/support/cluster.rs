@@ -71,7 +71,7 @@ impl std::fmt::Display for Size {
 
 /// Names are shared, as a source shares them.
 static LOCATIONS: LazyLock<Vec<Arc<Location>>> = LazyLock::new(|| {
-    let on = |n| Location { node: Some(format!("node-{n}").into()), hints: None };
+    let on = |n| Location { node: Some(format!("node-{n}").into()), zone: None, hints: None };
     (0..NODES).map(|n| Arc::new(on(n))).collect()
 });
 static NAMESPACE_NAMES: LazyLock<Vec<Arc<str>>> =
@@ -215,6 +215,7 @@ fn cluster_ip_service(name: ObjectName, ip: Ipv4Addr, ports: &[(&str, Protocol, 
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
         health_check_node_port: 0,
+        tuning: None,
     }
 }
 

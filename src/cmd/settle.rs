@@ -170,6 +170,7 @@ pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> S
         drop_invalid: !host.conntrack_liberal,
         nfacct_ct_invalid: host.accounting.ct_invalid,
         nfacct_localhost_node_ports: host.accounting.localhost_node_ports,
+        ..Settings::default()
     }
 }
 

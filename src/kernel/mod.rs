@@ -4,7 +4,12 @@
 //! difference of them and nothing else.
 
 pub mod conntrack;
+pub mod ipset;
+pub mod ipvs;
+pub mod link;
 pub mod netlink;
 pub mod nfacct;
 pub mod watch;
 pub mod xtables;
+
+pub use xtables::{ApplyError, ApplyErrorKind, ObserveError};

@@ -8,4 +8,4 @@ mod service_port;
 mod settings;
 
 pub use service_port::{EndpointFlags, ModelEndpoint, ServicePort, ServicePortKey};
-pub use settings::{LocalDetector, NodePortAddresses, Settings};
+pub use settings::{Egress, IpvsSettings, LocalDetector, NodePortAddresses, Settings};

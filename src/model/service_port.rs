@@ -1,11 +1,12 @@
 //! One service port of one family, resolved: what it answers to, and which endpoints it may use on this node.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::net::{Endpoint, Family, ServicePortName};
-use crate::state::TrafficPolicy;
+use crate::state::{TrafficPolicy, Tuning};
 
 /// Identity of a fragment: the family is part of the key. Ordered by family, then name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +48,15 @@ impl EndpointFlags {
 pub struct ModelEndpoint {
     pub endpoint: Endpoint,
     pub flags: EndpointFlags,
+    /// Its share of new connections beside the others', where a backend has weights. 0: none as long as another has more.
+    pub weight: u16,
+}
+
+impl ModelEndpoint {
+    /// One with the same weight as all others.
+    pub const fn new(endpoint: Endpoint, flags: EndpointFlags) -> Self {
+        ModelEndpoint { endpoint, flags, weight: 1 }
+    }
 }
 
 /// A service port of one family, resolved for this node.
@@ -75,6 +85,8 @@ pub struct ServicePort {
     pub endpoints: Box<[ModelEndpoint]>,
     /// Some endpoint could be used by some node (contract 2.5): decides between REJECT and DROP.
     pub has_any_endpoint: bool,
+    /// What annotations ask for; `None` for nearly all services.
+    pub tuning: Option<Arc<Tuning>>,
 }
 
 impl ServicePort {

@@ -1,6 +1,8 @@
 //! What rules depend on beside the services: the base fragment's inputs.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -52,6 +54,44 @@ pub struct Settings {
     pub nfacct_ct_invalid: bool,
     /// The accounting object `localhost_nps_accepted_pkts` can be named in rules.
     pub nfacct_localhost_node_ports: bool,
+    /// Addresses of this node on devices other than the one for service addresses, without loopback addresses and
+    /// link-local ones of IPv6, sorted. Read by IPVS mode.
+    pub local_addresses: PerFamily<Box<[IpAddr]>>,
+    pub ipvs: IpvsSettings,
+    /// Traffic that pods send out of the cluster leaves with the node's address.
+    pub egress: Option<Egress>,
+}
+
+/// Settings of IPVS mode.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IpvsSettings {
+    /// Of services that do not ask for another one.
+    pub scheduler: Arc<str>,
+    /// How long an endpoint that goes keeps its connections, seconds, where the service does not say.
+    pub drain_seconds: u32,
+    /// Virtual servers with these addresses are never removed (contract 4.3).
+    pub exclude_cidrs: Box<[IpNet]>,
+    /// Schedulers that the kernel does not have.
+    pub missing_schedulers: BTreeSet<Arc<str>>,
+}
+
+impl Default for IpvsSettings {
+    fn default() -> Self {
+        IpvsSettings {
+            scheduler: "rr".into(),
+            drain_seconds: 900,
+            exclude_cidrs: Box::default(),
+            missing_schedulers: BTreeSet::new(),
+        }
+    }
+}
+
+/// What of the traffic of local pods is masqueraded on its way out: all that is not for one of these networks. Which
+/// sources are local pods, the detector says, which must be one by networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Egress {
+    /// Sorted, each once, none within another.
+    pub non_masquerade: PerFamily<Box<[IpNet]>>,
 }
 
 impl Default for Settings {
@@ -68,6 +108,9 @@ impl Default for Settings {
             drop_invalid: true,
             nfacct_ct_invalid: false,
             nfacct_localhost_node_ports: false,
+            local_addresses: PerFamily::default(),
+            ipvs: IpvsSettings::default(),
+            egress: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Model → kernel objects. Pure: same model, same objects, in the same order; no clock, no environment, no I/O.
 
 pub mod iptables;
+pub mod ipvs;
 
 use std::sync::Arc;
 

@@ -44,7 +44,7 @@ pub fn categorise(merged: &[Merged<'_>], uses: Uses, node: &NodeContext, node_is
             }
         }
         // Whatever is in a list is serving.
-        flags.contains(EndpointFlags::SERVING).then_some(ModelEndpoint { endpoint: m.endpoint, flags })
+        flags.contains(EndpointFlags::SERVING).then_some(ModelEndpoint::new(m.endpoint, flags))
     });
     kept.collect()
 }

@@ -121,6 +121,7 @@ fn service_port(
         health_check_node_port: frontends.health_check_node_port,
         endpoints: Box::default(),
         has_any_endpoint: false,
+        tuning: service.tuning.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The facts. Field by field: contract 2.1, 2.3 and 2.4.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -83,6 +84,30 @@ pub struct Service {
     pub external_policy: TrafficPolicy,
     /// 0 = none.
     pub health_check_node_port: u16,
+    /// What annotations ask for; `None` for nearly all services.
+    pub tuning: Option<Arc<Tuning>>,
+}
+
+/// What annotations of a Service ask of backends that can choose how connections are spread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tuning {
+    /// `weir.dev/scheduler` or `kube-router.io/service.scheduler`: a word of 1 to 15 bytes, which the kernel may not know.
+    pub scheduler: Option<Arc<str>>,
+    /// `weir.dev/scheduler-flags` or `kube-router.io/service.schedflags`: bits of `IP_VS_SVC_F_SCHED*` of uapi
+    /// `linux/ip_vs.h`.
+    pub scheduler_flags: u32,
+    /// `weir.dev/weights`.
+    pub weights: Weights,
+    /// `weir.dev/drain-seconds`: how long an endpoint that goes keeps its connections.
+    pub drain_seconds: Option<u32>,
+}
+
+/// Weights of endpoints by where they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Weights {
+    /// By node name; these count more than zones.
+    pub nodes: BTreeMap<Arc<str>, u16>,
+    pub zones: BTreeMap<Arc<str>, u16>,
 }
 
 /// Conditions of an endpoint with the API's defaults applied (contract 2.4).
@@ -111,6 +136,7 @@ pub struct Hints {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Location {
     pub node: Option<Arc<str>>,
+    pub zone: Option<Arc<str>>,
     /// `None` if there are no hints of either kind.
     pub hints: Option<Arc<Hints>>,
 }
@@ -128,7 +154,7 @@ impl SliceEndpoint {
     /// An endpoint with a location of its own; a source shares equal ones.
     pub fn new(ip: IpAddr, conditions: Conditions, node: Option<Arc<str>>, hints: Option<Arc<Hints>>) -> Self {
         let is_known = node.is_some() || hints.is_some();
-        SliceEndpoint { ip, conditions, location: is_known.then(|| Arc::new(Location { node, hints })) }
+        SliceEndpoint { ip, conditions, location: is_known.then(|| Arc::new(Location { node, zone: None, hints })) }
     }
 
     /// The name of its node.

@@ -11,6 +11,6 @@ pub mod testing;
 
 pub use facts::{
     ClusterIp, Conditions, EndpointSlice, Fact, FactKey, Hints, IpMode, Kind, LoadBalancerIngress, Location, Node,
-    Service, ServiceCidr, ServicePort, ServiceType, SliceEndpoint, SlicePort, TrafficPolicy, Update,
+    Service, ServiceCidr, ServicePort, ServiceType, SliceEndpoint, SlicePort, TrafficPolicy, Tuning, Update, Weights,
 };
 pub use store::{State, Touched, Trigger};

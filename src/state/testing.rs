@@ -39,6 +39,7 @@ pub fn service(of: &str, cluster_ip: &str, ports: &[Port<'_>]) -> Service {
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
         health_check_node_port: 0,
+        tuning: None,
     }
 }
 

@@ -76,6 +76,7 @@ pub fn service(random: &mut Random, terrain: Terrain, i: usize) -> Service {
         affinity_seconds: random.chance(25).then_some(10_800),
         internal_policy: *random.pick(&POLICIES),
         external_policy: *random.pick(&POLICIES),
+        tuning: None,
         health_check_node_port: if balanced { 31_500 + i as u16 } else { 0 },
     }
 }

@@ -55,8 +55,7 @@ fn service(i: u32) -> ServicePort {
     // 100 services whose endpoints are all gone.
     let count = if i % 300 == 299 { 0 } else { count };
     let endpoint = |e| Endpoint::new(Ipv4Addr::from(0x0b00_0000 + i * 1024 + e).into(), 8080);
-    let mut endpoints: Vec<ModelEndpoint> =
-        (0..count).map(|e| ModelEndpoint { endpoint: endpoint(e), flags }).collect();
+    let mut endpoints: Vec<ModelEndpoint> = (0..count).map(|e| ModelEndpoint::new(endpoint(e), flags)).collect();
     endpoints.sort_by_key(|e| e.endpoint.to_string());
     ServicePort {
         key: ServicePortKey {
@@ -74,6 +73,7 @@ fn service(i: u32) -> ServicePort {
         external_policy: TrafficPolicy::Cluster,
         health_check_node_port: 0,
         has_any_endpoint: !endpoints.is_empty(),
+        tuning: None,
         endpoints: endpoints.into(),
     }
 }

@@ -47,6 +47,7 @@ pub fn settings(random: &mut Random) -> Settings {
         drop_invalid: random.chance(70),
         nfacct_ct_invalid: random.chance(50),
         nfacct_localhost_node_ports: random.chance(50),
+        ..Settings::default()
     }
 }
 

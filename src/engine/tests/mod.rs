@@ -54,6 +54,7 @@ pub(in crate::engine) fn value(n: usize, version: u32) -> Arc<ServicePort> {
         health_check_node_port: 0,
         endpoints: Box::default(),
         has_any_endpoint: true,
+        tuning: None,
     })
 }
 

@@ -6,7 +6,9 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{AddrTypeMatch, CtStates, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule, Target};
+use super::{
+    AddrTypeMatch, CtStates, Direction, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule, Target,
+};
 use crate::net::{Endpoint, Family};
 
 /// The names of [`CtStates`] in the order in which iptables prints them.
@@ -112,6 +114,18 @@ fn push_match(out: &mut String, family: Family, item: &Match) {
             // The tool prints two spaces here, in every version.
             out.push_str(" -m nfacct --nfacct-name ");
             push_quoted(out, name);
+        }
+        Match::Set { invert, set, directions } => {
+            out.push_str(" -m set");
+            push_option(out, *invert, "--match-set ");
+            out.push_str(set.as_str());
+            for (place, direction) in directions.iter().enumerate() {
+                out.push(if place == 0 { ' ' } else { ',' });
+                out.push_str(match direction {
+                    Direction::Source => "src",
+                    Direction::Destination => "dst",
+                });
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ pub use changes::{
 };
 pub use driver::{Driver, NetlinkDriver};
 pub use object::{
-    AddrTypeMatch, ChainKey, ChainName, CtStates, InterfaceMatch, Match, NetMatch, ObservedRule, PortRange,
+    AddrTypeMatch, ChainKey, ChainName, CtStates, Direction, InterfaceMatch, Match, NetMatch, ObservedRule, PortRange,
     RecentAction, Rule, Table, Target,
 };
 pub use suspicion::{Culprit, Scope, Suspicion};

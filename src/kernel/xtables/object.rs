@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::kernel::ipset::SetName;
 use crate::net::{Endpoint, Family, Protocol};
 
 /// A table that weir writes to.
@@ -168,6 +169,15 @@ pub enum Match {
     CtState { invert: bool, states: CtStates },
     /// `-m nfacct --nfacct-name NAME`
     Nfacct(Arc<str>),
+    /// `-m set [!] --match-set NAME dst,dst,src`: one direction for each part of the set's entries, one to three.
+    Set { invert: bool, set: SetName, directions: Box<[Direction]> },
+}
+
+/// Which of a packet's addresses and ports is looked up in a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    Source,
+    Destination,
 }
 
 /// What happens to a packet that a rule matches.

@@ -26,8 +26,9 @@ fn model() -> Vec<Arc<ServicePort>> {
                 internal_policy: TrafficPolicy::Cluster,
                 external_policy: TrafficPolicy::Cluster,
                 health_check_node_port: 0,
-                endpoints: Box::new([ModelEndpoint { endpoint: Endpoint::new([10, 244, 0, i].into(), 80), flags }]),
+                endpoints: Box::new([ModelEndpoint::new(Endpoint::new([10, 244, 0, i].into(), 80), flags)]),
                 has_any_endpoint: true,
+                tuning: None,
             })
         })
         .collect()

@@ -54,6 +54,7 @@ mod tests {
             health_check_node_port: 0,
             endpoints: Box::default(),
             has_any_endpoint: true,
+            tuning: None,
         }
     }
 
@@ -83,7 +84,7 @@ mod tests {
         ] {
             let mut settings = Settings::default();
             settings.detector.v4 = detector.clone();
-            let endpoint = ModelEndpoint { endpoint: Endpoint::new([10, 244, 2, 3].into(), 80), flags };
+            let endpoint = ModelEndpoint::new(Endpoint::new([10, 244, 2, 3].into(), 80), flags);
             assert_eq!(is_possible(&port(policy, node_port), &settings, &endpoint), expected, "{case}");
         }
     }

@@ -32,9 +32,8 @@ fn port(family: Family, i: u32, address: u32, endpoints: u32) -> ServicePort {
     };
     let name = ServicePortName::new(ObjectName::new("ns", format!("svc{i}")), "http", Protocol::Tcp);
     let all = EndpointFlags::CLUSTER.with(EndpointFlags::READY).with(EndpointFlags::SERVING);
-    let mut list: Vec<ModelEndpoint> = (0..endpoints)
-        .map(|e| ModelEndpoint { endpoint: Endpoint::new(ip(0x0af4_0000, i * 64 + e), 8080), flags: all })
-        .collect();
+    let mut list: Vec<ModelEndpoint> =
+        (0..endpoints).map(|e| ModelEndpoint::new(Endpoint::new(ip(0x0af4_0000, i * 64 + e), 8080), all)).collect();
     list.sort_by_key(|e| e.endpoint.to_string());
     ServicePort {
         key: ServicePortKey { family, name },
@@ -50,6 +49,7 @@ fn port(family: Family, i: u32, address: u32, endpoints: u32) -> ServicePort {
         health_check_node_port: 0,
         endpoints: list.into(),
         has_any_endpoint: endpoints > 0,
+        tuning: None,
     }
 }
 

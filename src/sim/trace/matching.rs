@@ -55,6 +55,7 @@ pub(super) fn probability(rule: &Rule, view: &View<'_>, recent: &mut BTreeSet<Ar
 fn extension(condition: &Match, view: &View<'_>, recent: &mut BTreeSet<Arc<str>>) -> Result<f64, Unknown> {
     let matches = match condition {
         Match::Comment(_) | Match::Nfacct(_) => true,
+        Match::Set { .. } => return Err(Unknown("a set")),
         Match::Ports { source: Some(_), .. } => return Err(Unknown("the source port")),
         Match::Ports { protocol, source: None, destination } => {
             *protocol == view.protocol && destination.as_ref().is_none_or(|range| port_matches(range, view.port))

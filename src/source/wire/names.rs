@@ -40,7 +40,7 @@ impl Interner {
         }
         let node = node.map(|node| self.intern(node));
         let key = (node.as_ref().map_or(0, address), hints.as_ref().map_or(0, address));
-        let shared = self.locations.entry(key).or_insert_with(|| Arc::new(Location { node, hints }));
+        let shared = self.locations.entry(key).or_insert_with(|| Arc::new(Location { node, zone: None, hints }));
         Some(shared.clone())
     }
 

@@ -133,6 +133,7 @@ impl<S: Deref<Target = str> + Default> Service<S> {
         let policy_words = || [("Cluster", state::TrafficPolicy::Cluster), ("Local", state::TrafficPolicy::Local)];
         let fact = state::Service {
             service_type,
+            tuning: None,
             cluster_ip,
             cluster_ips,
             ip_families,

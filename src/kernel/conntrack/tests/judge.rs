@@ -267,7 +267,7 @@ fn requests_that_wait_are_bounded() {
     assert!(pending.is_stale(&flow("10.96.0.10:53", "10.1.0.9:53")));
 
     let many = |from: u32| {
-        let endpoint = |n| ModelEndpoint { endpoint: Endpoint::new(address(n), 53), flags: EndpointFlags::SERVING };
+        let endpoint = |n| ModelEndpoint::new(Endpoint::new(address(n), 53), EndpointFlags::SERVING);
         ServicePort { endpoints: (from..from + 40_000).map(endpoint).collect(), ..udp("dns", "10.96.0.10:53", &[]) }
     };
     let mut pending = cleanup(Some(&many(0)), None);

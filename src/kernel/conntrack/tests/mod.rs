@@ -45,11 +45,13 @@ fn udp(name: &str, cluster: &str, endpoints: &[&str]) -> ServicePort {
         endpoints: endpoints
             .iter()
             .map(|text| ModelEndpoint {
+                weight: 1,
                 endpoint: at(text),
                 flags: EndpointFlags::SERVING.with(EndpointFlags::CLUSTER),
             })
             .collect(),
         has_any_endpoint: !endpoints.is_empty(),
+        tuning: None,
     }
 }
 

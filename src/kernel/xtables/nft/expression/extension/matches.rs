@@ -33,6 +33,8 @@ pub fn match_extension(family: Family, item: &Match) -> Extension {
             conntrack
         }
         Match::Nfacct(name) => nfacct(name),
+        // TODO(set): the index of the set.
+        Match::Set { .. } => Extension::new("set", 4, 8),
     }
 }
 
