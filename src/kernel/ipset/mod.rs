@@ -2,7 +2,9 @@
 //! (uapi `linux/netfilter/ipset/ip_set.h`).
 
 mod changes;
+mod compare;
 mod object;
 
 pub use changes::{Changes, SetChange, Sets};
+pub use compare::compare;
 pub use object::{Entries, Entry, ObservedSet, SetName, SetSpec, SetType};
