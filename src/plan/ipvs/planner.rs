@@ -109,6 +109,13 @@ impl Planner {
         self.ledger.forget_changes();
     }
 
+    /// These schedulers are not to be had. No service port that was planned before asks for one that is new here.
+    pub fn learn_missing(&mut self, missing: &BTreeSet<Arc<str>>) {
+        if self.settings.ipvs.missing_schedulers != *missing {
+            Arc::make_mut(&mut self.settings).ipvs.missing_schedulers.clone_from(missing);
+        }
+    }
+
     /// From now on sets and the device are there only as long as something drains.
     pub(super) fn retire(&mut self) {
         self.retiring = true;
