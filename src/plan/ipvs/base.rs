@@ -245,7 +245,7 @@ impl Base<'_> {
     /// an address of a service.
     fn filter(&self) -> Vec<Rule> {
         let mut rules = vec![self.to(Set::Reject).target(Target::Reject), self.to(Set::Drop).target(Target::Drop)];
-        rules.extend(self.from_outside().map(|rule| rule.target(Target::Drop)));
+        rules.extend(self.outsiders().map(|rule| rule.target(Target::Drop)));
         let served =
             [Set::LoadBalancer, Set::ClusterIp, Set::ExternalIp, Set::ExternalIpLocal, Set::HealthCheckNodePort];
         rules.extend(served.map(|set| self.looked_up(rule(), set).target(Target::Return)));
@@ -258,7 +258,7 @@ impl Base<'_> {
     }
 
     /// Packets to frontends that serve only this node and its pods, from elsewhere.
-    fn from_outside(&self) -> Option<Rule> {
+    fn outsiders(&self) -> Option<Rule> {
         let outside = self.to(Set::DropOutside).source_elsewhere();
         match self.settings.detector.get(self.family) {
             LocalDetector::None => Some(outside),
