@@ -19,6 +19,8 @@ mod runner;
 
 #[path = "ipvs/smoke.rs"]
 mod smoke;
+#[path = "ipvs/traffic.rs"]
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -28,7 +30,7 @@ use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
 fn cases() -> Vec<Case> {
-    let modules = [("smoke", smoke::all())];
+    let modules = [("smoke", smoke::all()), ("traffic", traffic::all())];
     let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };

@@ -6,7 +6,7 @@
 //! what they skipped, comes by a serial port of its own.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
@@ -125,7 +125,7 @@ impl Run {
         archive.file(&program, &self.stripped(&program)?)?;
         archive.file(weir, &self.stripped(weir)?)?;
         archive.folder(&root.join("rules"))?;
-        archive.finish()?.into_inner()?.sync_data()
+        archive.finish()?.flush()
     }
 
     /// A program without what only a debugger wants, which is most of it.
