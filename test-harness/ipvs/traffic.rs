@@ -86,6 +86,10 @@ fn reached_from_everywhere() {
 fn a_device_that_is_down() {
     let lab = Lab::new(&LabConfig { pods: 0, node2_pods: 0, ..LabConfig::default() }).unwrap();
     let node = lab.node();
+    // The kernel's default, which the lab turns off.
+    for scope in ["all", "default"] {
+        node.set_sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "1").unwrap();
+    }
     run(node, "ip link add kube-ipvs0 type dummy");
     for family in Family::ALL {
         let to = service(family);
