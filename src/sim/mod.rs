@@ -3,17 +3,20 @@
 //! | | |
 //! |---|---|
 //! | [`SimKernel`] | interprets the very restore input that a driver would send, with faults to inject |
+//! | [`SimLinks`] | holds the device for service addresses |
 //! | [`trace`] | follows a packet through typed rules |
 //! | [`scenario`] | input, packets and what must become of them: `rules/scenarios` |
 
 mod faults;
 mod kernel;
+mod link;
 pub mod scenario;
 mod table;
 pub mod trace;
 
 pub use faults::Faults;
 pub use kernel::SimKernel;
+pub use link::SimLinks;
 
 #[cfg(test)]
 mod tests;
