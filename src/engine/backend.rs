@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::kernel::xtables::{ApplyError, ApplyErrorKind, ObserveError, Scope};
 use crate::model::{ServicePort, ServicePortKey};
@@ -34,6 +35,19 @@ pub trait Backend: Send {
     /// whatever the kernel holds, and the base with it. Nothing is removed that is not named, and no jump is added
     /// that is already there: rules of fragments not yet applied again stay as they are wherever that is possible.
     fn forget(&mut self);
+
+    /// Does what is due by time alone: removes what was only kept for its last connections.
+    ///
+    /// # Errors
+    /// The kernel could not be read or written; what is due stays due.
+    fn tend(&mut self) -> Result<(), RepairError> {
+        Ok(())
+    }
+
+    /// How long to wait before [`tend`](Backend::tend); `None` as long as there is nothing to tend.
+    fn rest(&self) -> Option<Duration> {
+        None
+    }
 
     /// The fragment that owns what the error names, if that is cheap to tell. Only a hint: a wrong one costs a few
     /// more attempts.
