@@ -47,6 +47,11 @@ pub fn settings(random: &mut Random) -> Settings {
         drop_invalid: random.chance(70),
         nfacct_ct_invalid: random.chance(50),
         nfacct_localhost_node_ports: random.chance(50),
+        local_addresses: PerFamily::new(|family| {
+            let mut own = own.get(family).clone();
+            own.sort_unstable();
+            own.into()
+        }),
         ..Settings::default()
     }
 }
@@ -71,6 +76,25 @@ pub fn packet(random: &mut Random, model: &[Arc<ServicePort>], family: Family) -
         }
     }
     Packet { source, destination, protocol, port: number, in_interface: in_interface.map(str::to_owned) }
+}
+
+/// The packet as the node would send it if service addresses are its own: a process that does not ask for a source gets
+/// the address that it sends to.
+pub fn with_own_source(mut packet: Packet, model: &[Arc<ServicePort>]) -> Packet {
+    let is_service_address = |ip: &IpAddr| {
+        let mut addresses = model.iter().flat_map(|port| {
+            [port.cluster_ip]
+                .into_iter()
+                .chain(port.external_ips.iter().copied())
+                .chain(port.load_balancer_ips.iter().copied())
+        });
+        addresses.any(|address| address == *ip)
+    };
+    let from_loopback = packet.in_interface.is_none() && packet.source.is_loopback();
+    if from_loopback && is_service_address(&packet.destination) {
+        packet.source = packet.destination;
+    }
+    packet
 }
 
 /// An endpoint on another node.

@@ -157,3 +157,7 @@ impl Case<'_> {
         outcomes.filter(|(_, probability)| *probability > 0.0).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "ipvs_tests.rs"]
+mod tests;
