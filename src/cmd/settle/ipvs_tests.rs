@@ -84,6 +84,18 @@ fn flags_are_checked_in_their_mode() {
     }
 }
 
+/// An address that comes or goes is for IPVS mode alone; anything else matters in every mode.
+#[test]
+fn which_settings_matter() {
+    let (old, mut new) = (Settings::default(), Settings::default());
+    new.local_addresses.v4 = ["192.168.0.2".parse().unwrap()].into();
+    let (iptables, ipvs) = (rules(&[]), rules(&["--proxy-mode=ipvs"]));
+    assert!(!settle::matters(&iptables, &old, &new) && settle::matters(&ipvs, &old, &new));
+    assert!(!settle::matters(&ipvs, &new, &new));
+    new.masquerade_all = true;
+    assert!(settle::matters(&iptables, &old, &new) && settle::matters(&ipvs, &old, &new));
+}
+
 /// Row E25: node ports are never on loopback in IPVS mode.
 #[test]
 fn e25_no_loopback_in_ipvs_mode() {
