@@ -142,6 +142,10 @@ fn explain(request: &Request<'_>, refusal: &Refusal) -> ApplyError {
             server.scheduler.as_str(),
             server.scheduler
         ),
+        (Command::NewReal(..), Errno::EINVAL) => format!(
+            "cannot {request}: the kernel refused: {refusal}; a real server needs a unicast address of the virtual \
+             server's family"
+        ),
         _ => format!("cannot {request}: the kernel refused: {refusal}"),
     };
     ApplyError { kind: kind(refusal.errno()), message, chain: None }
