@@ -17,6 +17,8 @@ mod machine;
 #[path = "ipvs/runner.rs"]
 mod runner;
 
+#[path = "ipvs/link.rs"]
+mod link;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
 #[path = "ipvs/traffic.rs"]
@@ -30,7 +32,7 @@ use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
 fn cases() -> Vec<Case> {
-    let modules = [("smoke", smoke::all()), ("traffic", traffic::all())];
+    let modules = [("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
     let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };

@@ -83,7 +83,7 @@ impl SettingsKeeper {
 
     /// The host's addresses as they were read last.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        self.inputs().host.addresses.clone()
+        self.inputs().host.ips()
     }
 
     fn inputs(&self) -> MutexGuard<'_, Inputs> {

@@ -24,6 +24,8 @@ mod drain;
 mod ledger;
 mod planner;
 mod sets;
+#[cfg(test)]
+mod tests;
 
 pub use claim::is_node_address;
 pub use compare::{Goal, Observed, Obstacle, Ownership, compare, obstacles};
