@@ -75,7 +75,7 @@ pub fn claim(port: &ServicePort, settings: &Settings, key: VirtualServerKey, rol
         key,
         role,
         server: virtual_server(port, settings),
-        real_servers: port.with_any_flag(lists.serves).map(real_server).collect(),
+        real_servers: real_servers(port, lists.serves),
         bind: role != Role::NodePort && !settings.local_addresses.get(port.family()).contains(&key.address),
         drain_seconds: port.tuning.as_ref().and_then(|t| t.drain_seconds).unwrap_or(settings.ipvs.drain_seconds),
         entries: entries(port, settings, &key, role, &lists),
@@ -96,8 +96,11 @@ pub fn own_entries(port: &ServicePort) -> Vec<(Set, Entry)> {
     entries
 }
 
-fn real_server(endpoint: &ModelEndpoint) -> (Endpoint, RealServer) {
-    (endpoint.endpoint, RealServer::active(u32::from(endpoint.weight)))
+/// The endpoints of a list. Those of weight 0 get no connections as long as another has more; if none has, all are alike.
+fn real_servers(port: &ServicePort, list: EndpointFlags) -> BTreeMap<Endpoint, RealServer> {
+    let endpoints = || port.with_any_flag(list);
+    let least = u32::from(endpoints().all(|e| e.weight == 0));
+    endpoints().map(|e| (e.endpoint, RealServer::active(u32::from(e.weight).max(least)))).collect()
 }
 
 /// Which endpoints serve a frontend, and who is turned away.
