@@ -101,7 +101,7 @@ pub fn backend(
             Ok(Box::new(WithCompanion::new(iptables, companions, open, settings.clone(), families)))
         }
         // Without ipset there are no rules of IPVS mode that could have left anything.
-        Err(why) if !rules.masquerade_egress => {
+        Err(why) if !rules.egress.masquerade => {
             tracing::debug!(%why, "no ipset: nothing of IPVS mode can be left on this node");
             Ok(Box::new(iptables))
         }
