@@ -79,7 +79,10 @@ impl<'a> Run<'a, '_> {
                 }
                 Remedy::Server(server, command) if !is_last => {
                     let entry = again.entry(request.key).or_default();
-                    entry.0 = Some(server);
+                    if entry.0.replace(server).is_none() && !self.failed.contains(&request.key) {
+                        // Its other real servers are not in this difference: comparing with the kernel brings them back.
+                        tracing::warn!(server = %request.key, "a virtual server is gone from the kernel; making it again");
+                    }
                     entry.1.push(Request { command, ..*request });
                 }
                 _ => self.refused(request, &refusal),

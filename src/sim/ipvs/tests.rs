@@ -62,7 +62,7 @@ fn the_families_are_apart() {
     kernel.add_foreign(six.clone());
     let mut seen = Vec::new();
     kernel.observe(Family::V6, &mut |server| seen.push(server)).unwrap();
-    assert_eq!(seen, [six.clone()]);
+    assert_eq!(seen, std::slice::from_ref(&six));
     assert_eq!(kernel.server(&six.key), Some(six.clone()));
     assert!(kernel.remove(&six.key) && !kernel.remove(&six.key));
     assert_eq!(kernel.real_servers(&six.key).unwrap(), None);

@@ -75,8 +75,9 @@ fn the_result_does_not_depend_on_what_is_there() {
     }
 }
 
+/// L68: a real server is who it is by its address; another weight is a change in place.
 #[test]
-fn one_change_is_one_message() {
+fn l68_one_change_is_one_message() {
     let mut kernel = holding(ONE);
     let drained = ONE.replacen("-m\n", "-m -w 0\n", 1);
     kernel.apply(&between(ONE, &drained)).unwrap();

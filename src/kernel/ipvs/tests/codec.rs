@@ -88,7 +88,7 @@ fn requests_are_laid_out_as_the_header_says() {
         0a60000100000000000000000000000006000400005000000700060072720000\
         0c00070001000000ffffffff080008002c01000008000900ffffff00";
     assert_eq!(batch.bytes()[PAYLOAD..], bytes(&expected.replace(' ', "")));
-    assert_eq!(batch.bytes()[..8], [0x64, 0, 0, 0, 32, 0, 5, 0], "length, type, REQUEST and ACK");
+    assert_eq!(batch.bytes()[..8], [0x68, 0, 0, 0, 32, 0, 5, 0], "length, type, REQUEST and ACK");
 
     let real = RealServer { forwarding: Forwarding::DirectRoute, upper_threshold: 9, ..RealServer::active(2) };
     let command = Command::SetReal(endpoint("10.244.0.1:8080"), real);
@@ -96,8 +96,8 @@ fn requests_are_laid_out_as_the_header_says() {
     encode::write(&mut batch, FAMILY, &Request { key, command });
     let expected = "060100003000018006000100020000000600020006000000140003000a600001000000000000000000000000\
         060004000050000048000280140001000af40001000000000000000000000000060002001f90000006000b0002000000\
-        08000300030000000800040002000000080005000900000008000600000000";
-    assert_eq!(batch.bytes()[PAYLOAD..], bytes(&(expected.to_owned() + "00")));
+        0800030003000000080004000200000008000500090000000800060000000000";
+    assert_eq!(batch.bytes()[PAYLOAD..], bytes(&expected.replace(' ', "")));
 }
 
 #[test]
@@ -154,6 +154,7 @@ fn listed(
 }
 
 /// The kernel sets its own flag.
+#[allow(clippy::ptr_arg, reason = "one of several that change a payload; others make it shorter")]
 fn hash(_: u16, kind: u16, payload: &mut Vec<u8>) -> bool {
     if kind == service::FLAGS {
         let flags = u32::from_ne_bytes(payload[..4].try_into().unwrap()) | ServerFlags::HASHED;
@@ -209,7 +210,9 @@ fn what_weir_does_not_know_is_told() {
     let server = scheduled("rr");
     let is_unknown = |payload: &[u8]| virtual_server(payload).unwrap().unwrap().unknown;
     assert!(!is_unknown(&listed(&new_server(&server), hash, |_| ())));
-    let engine = |body: &mut Body<'_>| { body.put_text(service::PE_NAME, "sip"); };
+    let engine = |body: &mut Body<'_>| {
+        body.put_text(service::PE_NAME, "sip");
+    };
     assert!(is_unknown(&listed(&new_server(&server), hash, engine)));
     let holes = |outer, kind, payload: &mut Vec<u8>| {
         if kind == service::NETMASK {
@@ -245,9 +248,24 @@ fn tunnels_that_weir_does_not_know_are_told() {
     let read =
         |more: &dyn Fn(&mut Body<'_>)| real_server(&listed_real(at, RealServer::active(1), more), Family::V4).unwrap();
     assert!(!read(&|_| ()).unknown);
-    assert!(!read(&|body| { body.put_u8(dest::TUN_TYPE, 0).put_u16(dest::TUN_FLAGS, 0))).unknown; };
-    assert!(read(&|body| { body.put_u8(dest::TUN_TYPE, 1))).unknown; };
-    assert!(read(&|body| { body.put_u16(dest::TUN_FLAGS, 2))).unknown; };
+    assert!(
+        !read(&|body| {
+            body.put_u8(dest::TUN_TYPE, 0).put_u16(dest::TUN_FLAGS, 0);
+        })
+        .unknown
+    );
+    assert!(
+        read(&|body| {
+            body.put_u8(dest::TUN_TYPE, 1);
+        })
+        .unknown
+    );
+    assert!(
+        read(&|body| {
+            body.put_u16(dest::TUN_FLAGS, 2);
+        })
+        .unknown
+    );
     assert_eq!(read(&|_| ()).observed.connections(), 11);
 }
 
@@ -261,7 +279,9 @@ fn a_family_that_is_not_told_is_the_virtual_servers() {
             command: Command::NewReal(endpoint("[fd00::1]:80"), RealServer::active(1)),
         },
         |outer, kind, _| outer != top::DEST || kind != dest::ADDR_FAMILY,
-        |body| { body.put_u32(7, 5).put_u32(8, 6).put_u32(9, 7); },
+        |body| {
+            body.put_u32(7, 5).put_u32(8, 6).put_u32(9, 7);
+        },
     );
     assert_eq!(real_server(&stripped, Family::V6), real_server(&payload, Family::V6));
 }
