@@ -208,9 +208,13 @@ impl Case<'_> {
     }
 
     fn outcome(self, endpoint: Endpoint, masquerade: bool) -> Outcome {
-        let stays_here = !self.is_from_this_node() && self.host.is_local(&endpoint.ip);
-        let masqueraded = (masquerade || endpoint.ip == self.packet.source) && !stays_here;
-        Outcome { endpoint, masqueraded }
+        let masqueraded = masquerade || endpoint.ip == self.packet.source;
+        Outcome { endpoint, masqueraded: masqueraded && !self.stays_here(&endpoint.ip) }
+    }
+
+    /// Comes in, and goes to an address of this node.
+    fn stays_here(self, to: &IpAddr) -> bool {
+        !self.is_from_this_node() && self.host.is_local(to)
     }
 }
 

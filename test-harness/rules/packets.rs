@@ -78,23 +78,19 @@ pub fn packet(random: &mut Random, model: &[Arc<ServicePort>], family: Family) -
     Packet { source, destination, protocol, port: number, in_interface: in_interface.map(str::to_owned) }
 }
 
-/// The packet as the node would send it if service addresses are its own: a process that does not ask for a source gets
-/// the address that it sends to.
-pub fn with_own_source(mut packet: Packet, model: &[Arc<ServicePort>]) -> Packet {
-    let is_service_address = |ip: &IpAddr| {
-        let mut addresses = model.iter().flat_map(|port| {
-            [port.cluster_ip]
-                .into_iter()
-                .chain(port.external_ips.iter().copied())
-                .chain(port.load_balancer_ips.iter().copied())
-        });
-        addresses.any(|address| address == *ip)
-    };
-    let from_loopback = packet.in_interface.is_none() && packet.source.is_loopback();
-    if from_loopback && is_service_address(&packet.destination) {
-        packet.source = packet.destination;
+/// The packet as a node in IPVS mode would send it: a process that does not ask for a source gets the address that it
+/// sends to, if that is an address of the node. Nobody asks for a loopback address.
+pub fn with_own_source(packet: Packet, model: &[Arc<ServicePort>]) -> Packet {
+    let destination = packet.destination;
+    let is_own = || host().is_local(&destination) || model.iter().any(|port| has_address(port, &destination));
+    if packet.in_interface.is_none() && packet.source.is_loopback() && is_own() {
+        return Packet { source: destination, ..packet };
     }
     packet
+}
+
+fn has_address(port: &ServicePort, ip: &IpAddr) -> bool {
+    port.cluster_ip == *ip || port.external_ips.contains(ip) || port.load_balancer_ips.contains(ip)
 }
 
 /// An endpoint on another node.

@@ -18,8 +18,10 @@
 //!    source then.
 //! 7. **Service addresses as sources**: the kernel chooses the address that it sends to, if that is its own, as the source.
 //!    That is no address to answer to, so it is masqueraded even where nobody knows who is a local pod.
+//! 8. **Endpoints that reach themselves** are masqueraded if they are not on another node. Those send to a service through
+//!    their own node, which knows them.
 
-use super::{Case, Host, Outcomes, Packet, Verdict};
+use super::{Case, Host, Outcome, Outcomes, Packet, Verdict};
 use crate::model::{EndpointFlags, ModelEndpoint, NodePortAddresses, ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
 use crate::state::TrafficPolicy;
@@ -153,7 +155,12 @@ impl Case<'_> {
         let probability = |e: &ModelEndpoint| {
             if total > 0.0 { f64::from(e.weight) / total } else { 1.0 / endpoints.len() as f64 }
         };
-        let outcomes = endpoints.iter().map(|e| (self.outcome(e.endpoint, masquerade), probability(e)));
+        let outcome = |e: &ModelEndpoint| {
+            let to_itself = e.endpoint.ip == self.packet.source && !e.flags.contains(EndpointFlags::ELSEWHERE);
+            let masqueraded = (masquerade || to_itself) && !self.stays_here(&e.endpoint.ip);
+            Outcome { endpoint: e.endpoint, masqueraded }
+        };
+        let outcomes = endpoints.iter().map(|e| (outcome(e), probability(e)));
         outcomes.filter(|(_, probability)| *probability > 0.0).collect()
     }
 }

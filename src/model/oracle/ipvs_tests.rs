@@ -238,6 +238,15 @@ fn difference_7_a_service_address_as_source_is_masqueraded() {
 }
 
 #[test]
+fn difference_8_endpoints_of_other_nodes_are_not_known_as_their_own_clients() {
+    let with = |flags| [ServicePort { endpoints: [endpoint(THERE, ALL_LISTS.with(flags), 1)].into(), ..service("a") }];
+    let itself = packet(THERE, CLUSTER_IP, 80, Some("veth1"));
+    assert_eq!(both(&with(EndpointFlags::ON_NODE), &itself), [one(THERE, true), one(THERE, true)]);
+    assert_eq!(both(&with(EndpointFlags::default()), &itself), [one(THERE, true), one(THERE, true)]);
+    assert_eq!(both(&with(EndpointFlags::ELSEWHERE), &itself), [one(THERE, true), one(THERE, false)]);
+}
+
+#[test]
 fn source_ranges_hold_everywhere_as_in_iptables_mode() {
     let mut ranged = ServicePort { source_ranges: ["203.0.113.0/24".parse().unwrap()].into(), ..local("a") };
     for packet in [pod(VIP, 80), node(VIP, 80), packet("198.51.100.1", VIP, 80, Some("eth0"))] {

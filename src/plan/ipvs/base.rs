@@ -156,11 +156,23 @@ impl Base<'_> {
         rules.push(self.to(Set::ExternalIp).target(Target::Accept));
         rules.push(masquerade(self.to(Set::ExternalIpLocal).source_local()));
         rules.push(self.to(Set::ExternalIpLocal).target(Target::Accept));
-        rules.push(rule().destination_local().jump(ChainName::new(NODE_PORT)));
+        rules.push(self.to_node_ports().jump(ChainName::new(NODE_PORT)));
         for set in [Set::ClusterIp, Set::LoadBalancer] {
             rules.push(self.looked_up(rule(), set).target(Target::Accept));
         }
         rules
+    }
+
+    /// A bitmap of ports does not know addresses: a service may have another one's node port as its port, and so may a
+    /// daemon of the host at an address that takes no node ports. A node port is a virtual server that is nothing else;
+    /// those of external IPs are accepted before.
+    fn to_node_ports(&self) -> Rule {
+        let frontend = [Direction::Destination, Direction::Destination];
+        let local = rule().destination_local();
+        let not_others = [Set::ClusterIp, Set::LoadBalancer]
+            .into_iter()
+            .fold(local, |rule, set| rule.in_set(true, set.name(self.family), frontend));
+        self.looked_up(not_others, Set::VirtualServers)
     }
 
     /// Which packets to cluster IPs are masqueraded. `None` where all clients are local pods.
@@ -246,9 +258,11 @@ impl Base<'_> {
     fn filter(&self) -> Vec<Rule> {
         let mut rules = vec![self.to(Set::Reject).target(Target::Reject), self.to(Set::Drop).target(Target::Drop)];
         rules.extend(self.outsiders().map(|rule| rule.target(Target::Drop)));
-        let served =
-            [Set::LoadBalancer, Set::ClusterIp, Set::ExternalIp, Set::ExternalIpLocal, Set::HealthCheckNodePort];
+        let served = [Set::LoadBalancer, Set::ClusterIp, Set::ExternalIp, Set::ExternalIpLocal];
         rules.extend(served.map(|set| self.looked_up(rule(), set).target(Target::Return)));
+        // A bitmap of ports does not know protocols, and health checks are TCP.
+        let health_check = self.looked_up(rule().protocol(Protocol::Tcp), Set::HealthCheckNodePort);
+        rules.push(health_check.target(Target::Return));
         // By protocol, so that an echo request is answered.
         rules.extend(Protocol::ALL.map(|protocol| {
             let new = rule().protocol(protocol).ct_state(false, CtStates::NEW);
