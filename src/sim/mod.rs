@@ -3,16 +3,19 @@
 //! | | |
 //! |---|---|
 //! | [`SimKernel`] | interprets the very restore input that a driver would send, with faults to inject |
+//! | [`SimSets`] | ipsets in memory |
 //! | [`trace`] | follows a packet through typed rules |
 //! | [`scenario`] | input, packets and what must become of them: `rules/scenarios` |
 
 mod faults;
+mod ipset;
 mod kernel;
 pub mod scenario;
 mod table;
 pub mod trace;
 
 pub use faults::Faults;
+pub use ipset::{SetsLog, SimSets};
 pub use kernel::SimKernel;
 
 #[cfg(test)]
