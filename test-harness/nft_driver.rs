@@ -20,3 +20,5 @@ mod parity;
 mod races;
 #[path = "nft_driver/refusals.rs"]
 mod refusals;
+#[path = "nft_driver/sets.rs"]
+mod sets;

@@ -3,12 +3,13 @@
 //! | module | judge |
 //! |---|---|
 //! | `goldens` | the text of the rules is what `rules/` says |
-//! | `scenarios` | every packet of `rules/scenarios` meets its verdict |
-//! | `random` | for random clusters and packets, rules and oracle agree |
+//! | `scenarios` | every packet of `rules/scenarios` meets its verdict, in both modes |
+//! | `random` | for random clusters and packets, rules and oracle agree, in both modes |
 //! | `cost` | few rules are tested in large clusters |
 //! | `text` | rows of the catalogue about texts and numbers |
 //!
-//! All of them look at rules that were planned, encoded, ordered, and interpreted by a simulated kernel.
+//! All of them look at rules that were planned, encoded, ordered, and interpreted by a simulated kernel; in IPVS mode at
+//! virtual servers, too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
@@ -20,10 +21,14 @@ mod cluster;
 mod cost;
 #[path = "rules/goldens.rs"]
 mod goldens;
+#[path = "rules/ipvs.rs"]
+mod ipvs;
 #[path = "rules/kernel.rs"]
 mod kernel;
 #[path = "rules/packets.rs"]
 mod packets;
+#[path = "rules/proxy.rs"]
+mod proxy;
 #[path = "rules/random.rs"]
 mod random;
 #[path = "rules/render.rs"]

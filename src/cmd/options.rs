@@ -2,6 +2,9 @@
 //! (contract 1.3): a switch alone is `true`, an empty value is no value, of a flag that is given twice the last one
 //! counts. Flags that kube-proxy does not have say so.
 
+mod egress;
+mod ipvs;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +12,9 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
+
+pub use egress::EgressOptions;
+pub use ipvs::{IpvsOptions, SYSCTLS, Timeouts};
 
 use super::{Failure, duration, logging};
 use crate::engine::{Pacing, RepairMode};
@@ -84,6 +90,16 @@ pub enum ProxyMode {
     #[default]
     #[value(alias = "")]
     Iptables,
+    Ipvs,
+}
+
+impl ProxyMode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ProxyMode::Iptables => "iptables",
+            ProxyMode::Ipvs => "ipvs",
+        }
+    }
 }
 
 /// Which iptables.
@@ -152,8 +168,8 @@ pub struct RuleOptions {
     pub bind_address: Ip,
     /// Networks whose local addresses accept node ports; all addresses if empty. `primary` is the node's own address
     #[arg(long, value_name = "CIDR[,CIDR…]", value_parser = node_port_addresses, action = ArgAction::Append)]
-    pub nodeport_addresses: Vec<NodePortAddressList>,
-    /// Let node ports answer on 127.0.0.1 (IPv4; needs route_localnet, which is switched on)
+    pub nodeport_addresses: Vec<List<NodePortAddress>>,
+    /// Let node ports answer on 127.0.0.1 (IPv4; needs route_localnet, which is switched on; never in IPVS mode)
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub iptables_localhost_nodeports: bool,
     /// The bit of the packet mark that means "masquerade"
@@ -162,9 +178,13 @@ pub struct RuleOptions {
     /// Masquerade all traffic to cluster IPs
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub masquerade_all: bool,
+    #[command(flatten)]
+    pub ipvs: IpvsOptions,
+    #[command(flatten)]
+    pub egress: EgressOptions,
 }
 
-/// When rules are written.
+/// When rules are written. The periods of a mode count in that mode.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Pacing")]
 pub struct PacingOptions {
@@ -175,6 +195,12 @@ pub struct PacingOptions {
     /// three times what they took, up to 5s: one change goes to the kernel at once, many are gathered
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
     pub iptables_min_sync_period: Duration,
+    /// --iptables-sync-period in IPVS mode
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    pub ipvs_sync_period: Duration,
+    /// --iptables-min-sync-period in IPVS mode
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
+    pub ipvs_min_sync_period: Duration,
     /// Report drift and leave it (weir only)
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, action = ArgAction::Set)]
     pub drift_report_only: bool,
@@ -214,18 +240,21 @@ impl RuleOptions {
 }
 
 impl PacingOptions {
-    /// The periods, checked (contract 1.6).
+    /// The periods of a mode, checked (contract 1.2 step 4, 1.6).
     ///
     /// # Errors
     /// One line that names the flags and values.
-    pub fn settle(&self) -> Result<Pacing, Failure> {
-        let (min, sync) = (self.iptables_min_sync_period, self.iptables_sync_period);
+    pub fn settle(&self, mode: ProxyMode) -> Result<Pacing, Failure> {
+        let (name, min, sync) = match mode {
+            ProxyMode::Iptables => ("iptables", self.iptables_min_sync_period, self.iptables_sync_period),
+            ProxyMode::Ipvs => ("ipvs", self.ipvs_min_sync_period, self.ipvs_sync_period),
+        };
         if sync.is_zero() {
-            return Err(Failure::new("--iptables-sync-period 0s: must be more than 0, such as 30s"));
+            return Err(Failure::new(format!("--{name}-sync-period 0s: must be more than 0, such as 30s")));
         }
         if min > sync {
             return Err(Failure::new(format!(
-                "--iptables-sync-period {sync:?} must be greater than or equal to --iptables-min-sync-period {min:?}"
+                "--{name}-sync-period {sync:?} must be greater than or equal to --{name}-min-sync-period {min:?}"
             )));
         }
         let mut pacing = Pacing::new(min, sync);
@@ -249,9 +278,9 @@ pub enum NodePortAddress {
     Net(IpNet),
 }
 
-/// One value of `--nodeport-addresses`; repeated values add up.
+/// One value of a flag that takes a list; repeated values add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodePortAddressList(pub Vec<NodePortAddress>);
+pub struct List<T>(pub Vec<T>);
 
 /// A path that may be empty, which clap's own parser refuses.
 fn path() -> impl TypedValueParser<Value = PathBuf> {
@@ -272,6 +301,10 @@ fn cidr_list(text: &str) -> Result<CidrList, String> {
     elements(text, cidr)
 }
 
+fn cidrs(text: &str) -> Result<List<IpNet>, String> {
+    elements(text, cidr).map(List)
+}
+
 fn ip(text: &str) -> Result<Ip, String> {
     if text.is_empty() {
         return Ok(None);
@@ -290,8 +323,8 @@ fn node_port_address(text: &str) -> Result<NodePortAddress, String> {
         .map_err(|_| format!("{text:?} is no CIDR: expected a network such as 192.168.0.0/24, or `primary` alone"))
 }
 
-fn node_port_addresses(text: &str) -> Result<NodePortAddressList, String> {
-    elements(text, node_port_address).map(NodePortAddressList)
+fn node_port_addresses(text: &str) -> Result<List<NodePortAddress>, String> {
+    elements(text, node_port_address).map(List)
 }
 
 /// A switch as Go's flags read it.

@@ -1,13 +1,19 @@
-//! What the flags mean on this host: asks the system, once, and checks what belongs together.
+//! What the flags mean on this host: asks the system, once, and checks what belongs together. `host` is what the system
+//! says; `ipvs` and `egress` are the parts of IPVS mode and of node egress.
+
+mod egress;
+mod host;
+mod ipvs;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use host::{HostFacts, interface_addresses};
+
 use super::Failure;
-use super::accounting::Accounting;
-use super::options::{DetectLocalMode, NodePortAddress, RuleOptions, SourceOptions};
+use super::options::{DetectLocalMode, NodePortAddress, ProxyMode, RuleOptions, SourceOptions};
 use crate::model::{LocalDetector, NodePortAddresses, Settings};
 use crate::net::{Family, PerFamily};
 use crate::state::Node;
@@ -52,7 +58,29 @@ pub fn check(rules: &RuleOptions) -> Result<(), Failure> {
             "--nodeport-addresses: can't use both 'primary' and CIDRs: give `primary` alone, or CIDRs alone",
         ));
     }
-    Ok(())
+    ipvs::check(rules)?;
+    egress::check(rules)
+}
+
+/// Modes that no backend serves.
+///
+/// # Errors
+/// IPVS mode.
+pub fn check_mode(rules: &RuleOptions) -> Result<(), Failure> {
+    match rules.proxy_mode {
+        ProxyMode::Iptables => Ok(()),
+        ProxyMode::Ipvs => Err(Failure::new("--proxy-mode ipvs: only its flags are known so far: use iptables")),
+    }
+}
+
+/// What is no mistake and may still not be what was meant: a line each.
+pub fn doubts(rules: &RuleOptions) -> impl Iterator<Item = &'static str> {
+    let no_cidr = rules.detect_local_mode == DetectLocalMode::ClusterCidr && rules.cluster_cidr.is_empty();
+    let no_cidr = no_cidr.then_some(
+        "no --cluster-cidr: traffic of local pods cannot be told from other traffic; the rules that need it \
+         (masquerading from outside to cluster IPs, local pods to external addresses) are left out",
+    );
+    no_cidr.into_iter().chain(egress::doubt(rules))
 }
 
 /// An interface's name or the beginning of one, as the kernel allows it: `IFNAMSIZ` of uapi `linux/if.h` is 16, of which
@@ -105,64 +133,22 @@ fn check_cluster_cidr(cidrs: &[IpNet]) -> Result<(), Failure> {
     }
 }
 
-/// What of the host rules depend on.
-#[derive(Clone, Debug, Default)]
-pub struct HostFacts {
-    /// Addresses of all interfaces, sorted.
-    pub addresses: Vec<IpAddr>,
-    /// `nf_conntrack_tcp_be_liberal` was set when the process started (contract 3.3).
-    pub conntrack_liberal: bool,
-    /// Accounting objects that rules can name.
-    pub accounting: Accounting,
-}
-
-impl HostFacts {
-    /// Reads the addresses of this network namespace's interfaces and the conntrack setting.
-    ///
-    /// # Errors
-    /// See [`interface_addresses`].
-    pub fn read() -> Result<Self, Failure> {
-        let liberal = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal");
-        Ok(HostFacts {
-            addresses: interface_addresses()?,
-            conntrack_liberal: liberal.is_ok_and(|value| value.trim() != "0"),
-            accounting: Accounting::default(),
-        })
-    }
-}
-
-/// Addresses of this network namespace's interfaces, sorted.
-///
-/// # Errors
-/// The kernel does not tell them.
-pub fn interface_addresses() -> Result<Vec<IpAddr>, Failure> {
-    let interfaces = nix::ifaddrs::getifaddrs()
-        .map_err(|errno| Failure::new(format!("cannot list the addresses of this host: {errno}")))?;
-    let mut addresses: Vec<IpAddr> = interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
-        })
-        .collect();
-    addresses.sort();
-    addresses.dedup();
-    Ok(addresses)
-}
-
 /// The settings that rules are planned with: from the flags, the node as the source tells it, and the host.
 pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> Settings {
     let node_ips = node_ips(rules, node);
     let cidrs = node_port_cidrs(rules, &node_ips);
+    // IPVS has no virtual servers on loopback addresses (contract 4.3).
+    let may_be_loopback = rules.iptables_localhost_nodeports && rules.proxy_mode == ProxyMode::Iptables;
+    let localhost_node_ports = may_be_loopback && contains_loopback(&cidrs);
+    let host_ips = host.ips();
     Settings {
         masquerade_bit: rules.iptables_masquerade_bit,
         masquerade_all: rules.masquerade_all,
         detector: PerFamily::new(|family| detector(rules, node, family)),
-        localhost_node_ports: rules.iptables_localhost_nodeports && contains_loopback(&cidrs),
+        localhost_node_ports,
         node_port_addresses: PerFamily::new(|family| {
-            let loopback_works =
-                family == Family::V4 && rules.iptables_localhost_nodeports && contains_loopback(&cidrs);
-            node_port_addresses(&cidrs, &host.addresses, family, loopback_works)
+            let loopback_works = family == Family::V4 && localhost_node_ports;
+            node_port_addresses(&cidrs, &host_ips, family, loopback_works)
         }),
         node_ips,
         // Every iptables that weir drives knows it (1.8.2 and newer), and so do the kernels that those run on.
@@ -170,7 +156,18 @@ pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> S
         drop_invalid: !host.conntrack_liberal,
         nfacct_ct_invalid: host.accounting.ct_invalid,
         nfacct_localhost_node_ports: host.accounting.localhost_node_ports,
-        ..Settings::default()
+        local_addresses: host.local_addresses(),
+        ipvs: ipvs::settings(&rules.ipvs, host),
+        egress: egress::egress(rules, node, host),
+    }
+}
+
+/// Whether other rules may follow from other settings, in the mode of these flags. Addresses come and go with pods on
+/// some networks, and only IPVS mode reads them: elsewhere they must not lead to a compare of everything.
+pub fn matters(rules: &RuleOptions, old: &Settings, new: &Settings) -> bool {
+    match rules.proxy_mode {
+        ProxyMode::Ipvs => old != new,
+        ProxyMode::Iptables => *old != Settings { local_addresses: old.local_addresses.clone(), ..new.clone() },
     }
 }
 
@@ -247,83 +244,5 @@ pub fn node_port_addresses(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn nets(texts: &[&str]) -> Vec<IpNet> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    fn ips(texts: &[&str]) -> Vec<IpAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    /// Rows E30 to E42: networks, addresses of the host, what the IPv4 and the IPv6 instance accept.
-    #[test]
-    fn e30_to_e42_addresses_of_node_ports() {
-        let all = NodePortAddresses::All;
-        let only = |texts: &[&str]| NodePortAddresses::Only(ips(texts).into());
-        let host = ["10.20.30.51", "100.200.201.1", "127.0.0.1", "127.0.1.1", "1.2.3.4", "2001:db8::1", "::1"];
-        type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], NodePortAddresses, NodePortAddresses);
-        let cases: Vec<Row<'_>> = vec![
-            ("E30", &["10.20.30.0/24"], &host, only(&["10.20.30.51"]), all.clone()),
-            ("E31", &["0.0.0.0/0"], &host, all.clone(), all.clone()),
-            ("E32", &["2001:db8::/64", "::1/128"], &host, all.clone(), only(&["2001:db8::1", "::1"])),
-            ("E33", &["::/0"], &host, all.clone(), all.clone()),
-            ("E34", &["127.0.0.1/32"], &host, only(&["127.0.0.1"]), all.clone()),
-            ("E35", &["127.0.0.0/8"], &["127.0.1.1"], only(&["127.0.1.1"]), all.clone()),
-            (
-                "E36",
-                &["10.20.30.0/24", "100.200.201.0/24"],
-                &host,
-                only(&["10.20.30.51", "100.200.201.1"]),
-                all.clone(),
-            ),
-            ("E37", &["10.20.30.0/24", "100.200.201.0/24"], &["192.168.1.2"], only(&[]), all.clone()),
-            ("E38", &[], &["192.168.1.2"], all.clone(), all.clone()),
-            ("E39", &[], &["2001:db8::1"], all.clone(), all.clone()),
-            ("E40", &["1.2.3.0/24", "0.0.0.0/0"], &host, all.clone(), all.clone()),
-            ("E41", &["0.0.0.0/0", "1.2.3.0/24", "2001:db8::1/128"], &host, all.clone(), only(&["2001:db8::1"])),
-            ("E42", &["::/0", "1.2.3.0/24", "2001:db8::1/128"], &host, only(&["1.2.3.4"]), all.clone()),
-        ];
-        for (row, cidrs, host, v4, v6) in cases {
-            // The helper of these rows knows nothing of loopback: with it working, nothing is left out.
-            let get = |family| node_port_addresses(&nets(cidrs), &ips(host), family, true);
-            let sorted = |a: NodePortAddresses| match a {
-                NodePortAddresses::Only(ips) => {
-                    let mut ips = ips.into_vec();
-                    ips.sort();
-                    NodePortAddresses::Only(ips.into())
-                }
-                NodePortAddresses::All => NodePortAddresses::All,
-            };
-            assert_eq!((get(Family::V4), get(Family::V6)), (sorted(v4), sorted(v6)), "{row}");
-        }
-    }
-
-    #[test]
-    fn e43_to_e50_contains_loopback() {
-        let base = ["224.0.0.0/24", "192.168.0.0/16", "fd00:1:d::/64"];
-        assert!(contains_loopback(&[]), "E43");
-        for (row, extra, expected) in [
-            ("E44", "0.0.0.0/0", true),
-            ("E45", "::/0", false),
-            ("E46", "127.0.0.0/8", true),
-            ("E47", "::1/128", false),
-            ("E48", "127.0.2.0/28", true),
-            ("E49", "64.0.0.0/2", true),
-            ("E50", "128.0.2.0/28", false),
-        ] {
-            let cidrs = nets(&[base[0], base[1], base[2], extra]);
-            assert_eq!(contains_loopback(&cidrs), expected, "{row}");
-        }
-    }
-
-    #[test]
-    fn e3_loopback_is_left_out_where_it_cannot_work() {
-        let cidrs = nets(&["192.168.0.0/24", "127.0.0.1/32"]);
-        let host = ips(&["127.0.0.1", "192.168.0.2"]);
-        let got = node_port_addresses(&cidrs, &host, Family::V4, false);
-        assert_eq!(got, NodePortAddresses::Only(ips(&["192.168.0.2"]).into()));
-    }
-}
+#[path = "settle/tests.rs"]
+mod tests;

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn one_line_for_each_mistake() {
         let cases = [
-            ("proxy --ipvs-scheduler=rr", "unknown flag --ipvs-scheduler"),
+            ("proxy --oom-score-adj=0", "unknown flag --oom-score-adj"),
             ("proxy --clustr-cidr=10.0.0.0/8", "unknown flag --clustr-cidr, perhaps --cluster-cidr"),
             ("proxy --clustercidrs=10.0.0.0/8", "unknown flag --clustercidrs, perhaps --cluster-cidr"),
             ("proxy --healthz-bind-address=::", "unknown flag --healthz-bind-address"),
@@ -145,7 +145,10 @@ mod tests {
             ),
             ("proxy --masquerade-all=maybe", "--masquerade-all: \"maybe\" is neither true nor false"),
             ("proxy --kubeconfig", "--kubeconfig <FILE> needs a value"),
-            ("proxy --proxy-mode ipvs", "--proxy-mode \"ipvs\" is not supported: expected one of iptables"),
+            (
+                "proxy --proxy-mode nftables",
+                "--proxy-mode \"nftables\" is not supported: expected one of iptables, ipvs",
+            ),
             ("proxy --iptables-masquerade-bit=32", "--iptables-masquerade-bit \"32\": 32 is not in 0..=31"),
             ("proxy --iptables-masquerade-bit=x", "--iptables-masquerade-bit \"x\": invalid digit found in string"),
             (

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::kernel::xtables::{ApplyError, ApplyErrorKind, ObserveError, Scope};
 use crate::model::{ServicePort, ServicePortKey};
@@ -35,10 +36,49 @@ pub trait Backend: Send {
     /// that is already there: rules of fragments not yet applied again stay as they are wherever that is possible.
     fn forget(&mut self);
 
+    /// Does what is due by time alone: removes what was only kept for its last connections.
+    ///
+    /// # Errors
+    /// The kernel could not be read or written; what is due stays due.
+    fn tend(&mut self) -> Result<(), RepairError> {
+        Ok(())
+    }
+
+    /// How long to wait before [`tend`](Backend::tend); `None` as long as there is nothing to tend.
+    fn rest(&self) -> Option<Duration> {
+        None
+    }
+
     /// The fragment that owns what the error names, if that is cheap to tell. Only a hint: a wrong one costs a few
     /// more attempts.
     fn suspect(&self, _error: &ApplyError) -> Option<ServicePortKey> {
         None
+    }
+}
+
+impl Backend for Box<dyn Backend> {
+    fn apply(&mut self, moves: &[Move]) -> Result<(), ApplyError> {
+        (**self).apply(moves)
+    }
+
+    fn repair(&mut self, model: &[Arc<ServicePort>], scope: &Scope, mode: RepairMode) -> Result<Repair, RepairError> {
+        (**self).repair(model, scope, mode)
+    }
+
+    fn forget(&mut self) {
+        (**self).forget();
+    }
+
+    fn tend(&mut self) -> Result<(), RepairError> {
+        (**self).tend()
+    }
+
+    fn rest(&self) -> Option<Duration> {
+        (**self).rest()
+    }
+
+    fn suspect(&self, error: &ApplyError) -> Option<ServicePortKey> {
+        (**self).suspect(error)
     }
 }
 

@@ -6,7 +6,7 @@ use super::backend::{DifferenceKind, Repair};
 use crate::kernel::xtables::{BuiltinChange, ChainChange, ChainKey, Changes, ObservedRule, Rule};
 
 /// How many differences are described one by one.
-const LINES: usize = 20;
+pub(super) const LINES: usize = 20;
 
 /// Counts differences by sort and says the first of them in words.
 pub(super) fn describe(changes: &Changes) -> Repair {

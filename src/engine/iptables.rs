@@ -209,6 +209,7 @@ fn add_base(changes: &mut Changes, base: Changes) -> BTreeSet<ChainKey> {
     base_only
 }
 
-fn current(settings: &SharedSettings) -> Arc<Settings> {
+/// The settings as they are now.
+pub(super) fn current(settings: &SharedSettings) -> Arc<Settings> {
     settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

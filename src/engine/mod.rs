@@ -12,9 +12,10 @@
 //! | `bisect`, `quarantine` | refused batches, refused fragments |
 //! | `machine`, `outcome` | the step: choice of the next run, consequences of the last |
 //! | `status` | a snapshot and its health |
-//! | `worker`, `run` | the kernel thread, the loop |
+//! | `worker`, `tending`, `run` | the kernel thread, what it does by the clock, the loop |
 //! | `iptables` | the backend of iptables mode, and its parts: |
 //! | `whole`, `first`, `partial`, `describe` | comparing everything; what comes first where nothing leads to services; comparing some chains; a difference in words |
+//! | `ipvs` | the backend of IPVS mode |
 //! | `doubt`, `kept` | chains in doubt after a change that failed half way; shared chains during a rebuild |
 //!
 //! # Runs
@@ -98,6 +99,7 @@ mod event;
 mod first;
 mod fragments;
 mod iptables;
+mod ipvs;
 mod kept;
 mod ledger;
 mod machine;
@@ -109,6 +111,7 @@ mod partial;
 mod quarantine;
 mod run;
 mod status;
+mod tending;
 mod told;
 mod upkeep;
 mod whole;
@@ -118,6 +121,7 @@ pub use backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode};
 pub use event::{Action, ApplyFailure, Event, Resolved};
 pub use fragments::Fragments;
 pub use iptables::{IptablesBackend, SharedSettings};
+pub use ipvs::{IpvsBackend, IpvsHooks, Kernel, WithCompanion};
 pub use machine::Engine;
 pub use notice::{Notice, Severity};
 pub use pacing::{Moment, Pacing};

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::backend::{Backend, RepairMode};
 use super::event::{ApplyFailure, Event};
 use super::fragments::Fragments;
+use super::tending::{Next, Tending};
 use crate::kernel::xtables::Scope;
 use crate::plan::Move;
 
@@ -69,7 +70,7 @@ impl KernelThread {
         let (outbox, events) = mpsc::unbounded_channel();
         let thread = thread::Builder::new()
             .name("weir-kernel".into())
-            .spawn(move || Worker { backend, hooks, outbox }.serve(&inbox))?;
+            .spawn(move || Worker { backend, hooks, tending: Tending::default(), outbox }.serve(&inbox))?;
         Ok(KernelThread { commands, events, thread })
     }
 
@@ -94,12 +95,22 @@ impl KernelThread {
 struct Worker<B> {
     backend: B,
     hooks: Hooks,
+    tending: Tending,
     outbox: mpsc::UnboundedSender<Event>,
 }
 
 impl<B: Backend> Worker<B> {
     fn serve(mut self, inbox: &sync::Receiver<Command>) {
-        while let Ok(command) = inbox.recv() {
+        loop {
+            let command = match self.tending.next(inbox) {
+                Next::Command(command) => command,
+                Next::Tend => {
+                    let result = self.backend.tend();
+                    self.tending.tended(result, self.backend.rest());
+                    continue;
+                }
+                Next::End => return,
+            };
             let began = Instant::now();
             let (task, succeeded, event) = match command {
                 Command::Apply { moves, forget } => self.apply(&moves, forget),
@@ -110,6 +121,7 @@ impl<B: Backend> Worker<B> {
                 }
             };
             (self.hooks.finished)(Finished { task, took: began.elapsed(), succeeded });
+            self.tending.due_in(self.backend.rest());
             if self.outbox.send(event).is_err() {
                 return;
             }

@@ -2,7 +2,10 @@
 //! kernels are judged by.
 //!
 //! Read [`judge`] first. It asks two questions: does a service *serve* the packet, and if none does, does one *refuse*
-//! it. The facts are contract 2.7 to 2.9, 3.4 and 3.14; none of this is derived from rules.
+//! it. The facts are contract 2.7 to 2.9, 3.4 and 3.14; none of this is derived from rules. [`judge_in`] asks the same
+//! for a mode; what is different in IPVS mode is the module `ipvs`.
+
+mod ipvs;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -45,6 +48,20 @@ pub struct Outcome {
     pub masqueraded: bool,
 }
 
+/// What serves the packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Rules alone.
+    #[default]
+    Iptables,
+    /// IPVS, with rules around it.
+    Ipvs,
+}
+
+impl Mode {
+    pub const ALL: [Mode; 2] = [Mode::Iptables, Mode::Ipvs];
+}
+
 /// What becomes of a packet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
@@ -71,7 +88,21 @@ impl Verdict {
     }
 }
 
-/// What must become of the first packet of a flow.
+/// What must become of the first packet of a flow, where services are served in this mode.
+pub fn judge_in<'a>(
+    mode: Mode,
+    services: impl Iterator<Item = &'a ServicePort> + Clone,
+    settings: &Settings,
+    host: &Host,
+    packet: &Packet,
+) -> Verdict {
+    match mode {
+        Mode::Iptables => judge(services, settings, host, packet),
+        Mode::Ipvs => ipvs::judge(services, settings, host, packet),
+    }
+}
+
+/// What must become of the first packet of a flow, in iptables mode.
 ///
 /// Where several service ports answer to the same address, protocol and port, addresses come before node ports, and
 /// among equals the order of `services` (by key) decides. A service that can not serve the packet leaves it to the next
@@ -171,13 +202,19 @@ impl Case<'_> {
             List::Local => service.local_endpoints().collect(),
         };
         let probability = 1.0 / endpoints.len() as f64;
-        let outcome = |endpoint: Endpoint| {
-            let stays_here = !self.is_from_this_node() && self.host.is_local(&endpoint.ip);
-            let masqueraded = (masquerade || endpoint.ip == self.packet.source) && !stays_here;
-            Outcome { endpoint, masqueraded }
-        };
-        let outcomes: Outcomes = endpoints.into_iter().map(|endpoint| (outcome(endpoint), probability)).collect();
+        let outcomes: Outcomes =
+            endpoints.into_iter().map(|endpoint| (self.outcome(endpoint, masquerade), probability)).collect();
         (!outcomes.is_empty()).then_some(outcomes)
+    }
+
+    fn outcome(self, endpoint: Endpoint, masquerade: bool) -> Outcome {
+        let masqueraded = masquerade || endpoint.ip == self.packet.source;
+        Outcome { endpoint, masqueraded: masqueraded && !self.stays_here(&endpoint.ip) }
+    }
+
+    /// Comes in, and goes to an address of this node.
+    fn stays_here(self, to: &IpAddr) -> bool {
+        !self.is_from_this_node() && self.host.is_local(to)
     }
 }
 

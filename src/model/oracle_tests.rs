@@ -21,11 +21,13 @@ fn model(scenario: &Scenario, state: &State) -> Vec<Arc<ServicePort>> {
 
 fn check(scenario: &Scenario, step: &Step, state: &State, wrong: &mut Vec<String>) {
     let model = model(scenario, state);
-    for flow in &step.packets {
-        let verdict = judge(model.iter().map(|port| &**port), &scenario.settings, &scenario.host, &flow.packet);
-        if !verdict.agrees_with(&flow.expect) {
-            let place = format!("{}, {}, row {}", scenario.name, step.about, flow.row);
-            wrong.push(format!("{place}: {:?}\n  expected {:?}\n  is {verdict:?}", flow.packet, flow.expect));
+    for (flow, mode) in step.packets.iter().flat_map(|flow| Mode::ALL.map(|mode| (flow, mode))) {
+        let services = model.iter().map(|port| &**port);
+        let verdict = judge_in(mode, services, &scenario.settings, &scenario.host, &flow.packet);
+        let expected = flow.expected(mode);
+        if !verdict.agrees_with(expected) {
+            let place = format!("{}, {}, row {}, {mode:?}", scenario.name, step.about, flow.row);
+            wrong.push(format!("{place}: {:?}\n  expected {expected:?}\n  is {verdict:?}", flow.packet));
         }
     }
 }

@@ -4,6 +4,7 @@ use super::NodeContext;
 use super::endpoints::Merged;
 use super::topology::Topology;
 use crate::model::{EndpointFlags, ModelEndpoint};
+use crate::state::Weights;
 
 /// Which lists a service port needs.
 #[derive(Clone, Copy, Debug)]
@@ -17,9 +18,17 @@ pub struct Uses {
 /// Either policy takes ready endpoints, and only where it has none those that serve while they terminate. The Cluster
 /// policy narrows the ready ones down by topology hints; the Local policy takes those on this node.
 ///
+/// What they weigh, `weights` says by where they are; they are equal without.
+///
 /// An endpoint counts as elsewhere only if the API server knows our node by the name that we give it
 /// (`node_is_known`): a node under a wrong name finds every endpoint on some other node, its own too.
-pub fn categorise(merged: &[Merged<'_>], uses: Uses, node: &NodeContext, node_is_known: bool) -> Box<[ModelEndpoint]> {
+pub fn categorise(
+    merged: &[Merged<'_>],
+    uses: Uses,
+    node: &NodeContext,
+    node_is_known: bool,
+    weights: Option<&Weights>,
+) -> Box<[ModelEndpoint]> {
     let ready = merged.iter().filter(|m| m.is_ready());
     let any_ready = ready.clone().next().is_some();
     let any_local_ready = ready.clone().any(|m| m.on_node);
@@ -44,7 +53,8 @@ pub fn categorise(merged: &[Merged<'_>], uses: Uses, node: &NodeContext, node_is
             }
         }
         // Whatever is in a list is serving.
-        flags.contains(EndpointFlags::SERVING).then_some(ModelEndpoint::new(m.endpoint, flags))
+        let weight = weights.map_or(Weights::DEFAULT, |weights| weights.of(m.fact.location.as_deref()));
+        flags.contains(EndpointFlags::SERVING).then_some(ModelEndpoint { endpoint: m.endpoint, flags, weight })
     });
     kept.collect()
 }

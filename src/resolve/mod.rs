@@ -128,7 +128,8 @@ fn service_port(
 /// Gives a service port its endpoints.
 fn use_endpoints(port: &mut model::ServicePort, merged: &[Merged<'_>], node: &NodeContext, node_is_known: bool) {
     let uses = categorise::Uses { cluster: port.uses_cluster_endpoints(), local: port.uses_local_endpoints() };
-    port.endpoints = categorise::categorise(merged, uses, node, node_is_known);
+    let weights = port.tuning.as_deref().map(|tuning| &tuning.weights);
+    port.endpoints = categorise::categorise(merged, uses, node, node_is_known, weights);
     port.has_any_endpoint = merged.iter().any(|m| m.is_ready() || m.is_fallback());
 }
 

@@ -16,13 +16,52 @@
 //! A packet that comes in and stays never meets POSTROUTING, so its source stays what it is even if it is marked for
 //! masquerade. A packet that comes back in through `lo` has its NAT already, so it does not meet the nat table again.
 //!
+//! # IPVS
+//!
+//! A [`Ruleset`] with virtual servers has IPVS in the two hooks where it schedules. Sources: `ip_vs_core.c` (`ip_vs_ops4`,
+//! `ip_vs_ops6`, `ip_vs_in`, `ip_vs_schedule`, `ip_vs_leave`), `ip_vs_xmit.c` (`ip_vs_nat_xmit`,
+//! `ip_vs_nat_send_or_cont`, `crosses_local_route_boundary`) and `ip_vs_nfct.c` (`ip_vs_update_conntrack`) of
+//! `net/netfilter/ipvs`, `nf_conntrack_in`, and `nf_nat_inet_fn`.
+//!
+//! | packet to a virtual server | what it meets |
+//! |---|---|
+//! | comes in | PREROUTING; mangle and filter INPUT; **IPVS**; mangle and filter OUTPUT; POSTROUTING |
+//! | comes in, the real server is on this node | PREROUTING; mangle and filter INPUT; **IPVS**; nat INPUT |
+//! | made here | mangle and nat OUTPUT; **IPVS**; mangle (again) and filter OUTPUT; POSTROUTING |
+//! | made here, the real server is on this node | mangle and nat OUTPUT; **IPVS**; filter OUTPUT; POSTROUTING; (`lo`) mangle PREROUTING; mangle and filter INPUT |
+//!
+//! * What comes in is scheduled at INPUT only: its destination must be an address of this node, on the service device or
+//!   on another. IPVS has priority `NF_IP_PRI_NAT_SRC - 1` there, after filter (0). What is made here is scheduled
+//!   wherever it goes, at `NF_IP_PRI_NAT_DST + 2`: after mangle (-150) and nat (-100), before filter.
+//! * Everything after IPVS sees the real server's address and port; the source is the client's until POSTROUTING. The
+//!   packet keeps its mark.
+//! * IPVS sends by running through the hook OUTPUT from its start, also what came in. Mangle and filter see the packet,
+//!   without an incoming interface. Nat OUTPUT does not: the connection has its destination, if only a null binding.
+//!   FORWARD is for answers alone.
+//! * Nat POSTROUTING sees the connection for the first time and may masquerade it, since with
+//!   `net.ipv4.vs.conntrack = 1` IPVS leaves it tracked (else nothing of it is ever masqueraded). Its state is NEW, not
+//!   DNAT: IPVS alters the reply's addresses and sets no status.
+//! * What stays on this node goes on with the hook that it is in. If it came in, it never meets POSTROUTING.
+//! * A virtual server without a usable real server answers with ICMP port unreachable, and its packet goes no further.
+//! * A packet from a loopback address to a real server elsewhere is dropped, as is one that comes in, to a real server
+//!   with a loopback address.
+//! * Lookups in sets follow ipset: a bitmap of ports knows TCP and UDP only, and a match with fewer directions than
+//!   entries have parts finds nothing.
+//!
+//! Not followed: virtual servers by firewall mark or of port 0, persistence, real servers without NAT.
+//!
+//! # Limits
+//!
 //! The tracer does not route, so rules that look at the outgoing interface are an error, as are rules that look at the
 //! source port, which [`Packet`] does not have. Built-in chains are taken to have the policy ACCEPT. The source address
 //! of a masqueraded packet stays what it was for rules after the masquerade.
 
+mod hooks;
 mod lint;
+mod lookup;
 mod matching;
 mod ruleset;
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -33,8 +72,10 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use lint::{MAX_COMMENT, MAX_DEPTH, lint};
-pub use ruleset::Ruleset;
+pub use ruleset::{Ruleset, Servers, Sets};
 
+use crate::kernel::ipset::SetName;
+use crate::kernel::ipvs::VirtualServerKey;
 use crate::kernel::xtables::{ChainName, Table};
 use crate::model::oracle::{Host, Outcome, Packet, Verdict};
 
@@ -56,13 +97,13 @@ impl fmt::Display for Step {
 /// The end of one way through the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    /// No DNAT, and no rule refuses it.
+    /// No DNAT and no virtual server, and no rule refuses it.
     Untouched,
-    /// No DNAT, and a rule in a chain below the filter table's INPUT accepts it.
+    /// The same, and a rule in a chain below the filter table's INPUT accepts it.
     Accept,
     Reject,
     Drop,
-    /// DNAT, and no rule refuses it.
+    /// DNAT or a virtual server, and no rule refuses it.
     Serve(Outcome),
 }
 
@@ -71,6 +112,8 @@ pub enum Fate {
 pub struct Branch {
     pub probability: f64,
     pub fate: Fate,
+    /// The virtual server that chose where it goes.
+    pub scheduled_by: Option<VirtualServerKey>,
     /// Rules that matched and have a target, in the order in which the packet met them.
     pub path: Vec<Step>,
     /// How many rules were tried, matching or not, in all tables.
@@ -117,6 +160,10 @@ pub enum TraceError {
     TooDeep { step: Step, target: ChainName },
     #[error("{step}: looks at {what}, which the tracer does not know")]
     Unknown { step: Step, what: &'static str },
+    #[error("{step}: looks into the set {set}, which the tracer was not given")]
+    NoSet { step: Step, set: SetName },
+    #[error("the virtual server {server} {what}: the tracer does not follow its packets")]
+    Ipvs { server: VirtualServerKey, what: &'static str },
     #[error("{step}: the target {target} has no place in the {table} table at {hook}")]
     Misplaced { step: Step, target: &'static str, table: Table, hook: &'static str },
     #[error("the packet goes from {source_family} to {destination_family}, the rules are for {rules}")]

@@ -88,7 +88,8 @@ pub struct Service {
     pub tuning: Option<Arc<Tuning>>,
 }
 
-/// What annotations of a Service ask of backends that can choose how connections are spread.
+/// What annotations of a Service ask of backends that can choose how connections are spread. How they are written:
+/// `source/wire/tuning.rs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tuning {
     /// `weir.dev/scheduler` or `kube-router.io/service.scheduler`: a word of 1 to 15 bytes, which the kernel may not know.
@@ -96,10 +97,16 @@ pub struct Tuning {
     /// `weir.dev/scheduler-flags` or `kube-router.io/service.schedflags`: bits of `IP_VS_SVC_F_SCHED*` of uapi
     /// `linux/ip_vs.h`.
     pub scheduler_flags: u32,
-    /// `weir.dev/weights`.
+    /// `weir.dev/weights`: how many connections endpoints get beside each other.
     pub weights: Weights,
-    /// `weir.dev/drain-seconds`: how long an endpoint that goes keeps its connections.
+    /// `weir.dev/drain-seconds`: how long an endpoint that goes keeps its connections. At most
+    /// [`MAX_DRAIN_SECONDS`](Tuning::MAX_DRAIN_SECONDS); 0 cuts them at once.
     pub drain_seconds: Option<u32>,
+}
+
+impl Tuning {
+    /// A year. A deadline this far away is still a number of seconds that fits anywhere.
+    pub const MAX_DRAIN_SECONDS: u32 = 365 * 24 * 60 * 60;
 }
 
 /// Weights of endpoints by where they are.
@@ -108,6 +115,19 @@ pub struct Weights {
     /// By node name; these count more than zones.
     pub nodes: BTreeMap<Arc<str>, u16>,
     pub zones: BTreeMap<Arc<str>, u16>,
+}
+
+impl Weights {
+    /// What an endpoint has of which nothing is said.
+    pub const DEFAULT: u16 = 1;
+
+    /// The weight of an endpoint that is there: its node's, else its zone's, else [`Weights::DEFAULT`].
+    pub fn of(&self, location: Option<&Location>) -> u16 {
+        let find = |weights: &BTreeMap<Arc<str>, u16>, name: Option<&Arc<str>>| weights.get(name?).copied();
+        let node = find(&self.nodes, location.and_then(|location| location.node.as_ref()));
+        let zone = || find(&self.zones, location.and_then(|location| location.zone.as_ref()));
+        node.or_else(zone).unwrap_or(Weights::DEFAULT)
+    }
 }
 
 /// Conditions of an endpoint with the API's defaults applied (contract 2.4).
@@ -146,7 +166,7 @@ pub struct Location {
 pub struct SliceEndpoint {
     pub ip: IpAddr,
     pub conditions: Conditions,
-    /// `None` if neither node nor hints are known.
+    /// `None` if neither node, zone nor hints are known.
     pub location: Option<Arc<Location>>,
 }
 

@@ -67,6 +67,7 @@ pub trait Build {
     fn conditions(self, ready: bool, serving: bool, terminating: bool) -> Self;
     fn zones(self, zones: &[&str]) -> Self;
     fn nodes(self, nodes: &[&str]) -> Self;
+    fn in_zone(self, zone: &str) -> Self;
 
     /// Neither ready nor serving nor terminating.
     fn unready(self) -> Self
@@ -96,6 +97,10 @@ fn located(endpoint: SliceEndpoint, change: impl FnOnce(&mut Location, Hints)) -
 impl Build for SliceEndpoint {
     fn on(self, node: &str) -> Self {
         located(self, |location, _| location.node = Some(node.into()))
+    }
+
+    fn in_zone(self, zone: &str) -> Self {
+        located(self, |location, _| location.zone = Some(zone.into()))
     }
 
     fn conditions(mut self, ready: bool, serving: bool, terminating: bool) -> Self {

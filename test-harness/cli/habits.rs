@@ -14,7 +14,7 @@ fn restore_input(flags: &[&str]) -> String {
 
 #[test]
 fn the_same_in_other_words() {
-    let cases: [(&[&str], &[&str]); 16] = [
+    let cases: [(&[&str], &[&str]); 18] = [
         (&["--cluster-cidr=10.244.0.0/16"], &["--cluster-cidr", "10.244.0.0/16"]),
         (&["--cluster-cidr=10.244.0.0/16"], &["--cluster_cidr=10.244.0.0/16"]),
         (&["--cluster-cidr=10.244.0.0/16"], &["--cluster-cidr=010.244.000.000/16"]),
@@ -33,6 +33,18 @@ fn the_same_in_other_words() {
             &["--nodeport-addresses=10.0.0.0/8", "--nodeport-addresses", "127.0.0.0/8"],
         ),
         (&["--iptables-masquerade-bit=7"], &["--iptables_masquerade_bit", "07"]),
+        (&[], &["--ipvs-scheduler=", "--ipvs-exclude-cidrs=", "--ipvs-keep-sysctls=", "--non-masquerade-cidrs="]),
+        // Flags of another mode are read and have no effect.
+        (
+            &[],
+            &[
+                "--ipvs-scheduler=lc",
+                "--ipvs-strict-arp",
+                "--ipvs_tcp_timeout=15m",
+                "--ipvs-exclude-cidrs",
+                "10.0.0.0/8",
+            ],
+        ),
         // What has no effect here is taken as `weir proxy` takes it.
         (&[], &["--iptables-sync-period=1m0s", "--iptables-min-sync-period", "0s", "--drift-report-only", "-v=0"]),
     ];

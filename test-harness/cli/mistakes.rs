@@ -7,16 +7,16 @@ use std::path::Path;
 use crate::program::{Ran, data, run, weir};
 
 /// Arguments after `weir proxy`, and the line.
-pub const FLAGS: [(&[&str], &str); 27] = [
-    (&["--ipvs-scheduler=lc"], "unknown flag --ipvs-scheduler; try `weir proxy --help`"),
+pub const FLAGS: [(&[&str], &str); 40] = [
+    (&["--oom-score-adj=0"], "unknown flag --oom-score-adj; try `weir proxy --help`"),
     (&["--healthz-bind-address", "0.0.0.0:10256"], "unknown flag --healthz-bind-address; try `weir proxy --help`"),
     (&["--clustr-cidr=10.0.0.0/8"], "unknown flag --clustr-cidr, perhaps --cluster-cidr; try `weir proxy --help`"),
     (&["-x"], "unknown flag -x; try `weir proxy --help`"),
     (&["now"], "weir proxy does not take any arguments, got \"now\": flags begin with --; try `weir proxy --help`"),
     (&["--kubeconfig"], "--kubeconfig <FILE> needs a value; try `weir proxy --help`"),
     (
-        &["--proxy-mode=ipvs"],
-        "--proxy-mode \"ipvs\" is not supported: expected one of iptables; try `weir proxy --help`",
+        &["--proxy-mode=nftables"],
+        "--proxy-mode \"nftables\" is not supported: expected one of iptables, ipvs; try `weir proxy --help`",
     ),
     (
         &["--iptables-variant=ebtables"],
@@ -56,6 +56,59 @@ pub const FLAGS: [(&[&str], &str); 27] = [
     (
         &["--iptables-sync-period=1s", "--iptables-min-sync-period=2s"],
         "--iptables-sync-period 1s must be greater than or equal to --iptables-min-sync-period 2s",
+    ),
+    (
+        &["--proxy-mode=ipvs", "--ipvs-sync-period=1s", "--ipvs-min-sync-period=2s"],
+        "--ipvs-sync-period 1s must be greater than or equal to --ipvs-min-sync-period 2s",
+    ),
+    (&["--proxy-mode=ipvs", "--ipvs-sync-period=0"], "--ipvs-sync-period 0s: must be more than 0, such as 30s"),
+    (
+        &["--ipvs-scheduler=least connections"],
+        "--ipvs-scheduler: \"least connections\" is no scheduler: expected the name of one such as rr, wrr, lc, wlc, sh, \
+         dh, sed, nq, mh, lblc, lblcr, fo, ovf, of at most 15 letters and digits; try `weir proxy --help`",
+    ),
+    (
+        &["--ipvs-exclude-cidrs=10.0.0.0/8,here"],
+        "--ipvs-exclude-cidrs \"10.0.0.0/8,here\": \"here\" is no CIDR: expected a network such as 10.244.0.0/16 or \
+         fd00::/48; try `weir proxy --help`",
+    ),
+    (&["--ipvs-strict-arp=maybe"], "--ipvs-strict-arp: \"maybe\" is neither true nor false; try `weir proxy --help`"),
+    (
+        &["--ipvs-udp-timeout=-1s"],
+        "--ipvs-udp-timeout: \"-1s\" is no duration: expected a number with a unit such as 30s, 250ms, 1m30s or 1h; \
+         try `weir proxy --help`",
+    ),
+    (
+        &["--proxy-mode=ipvs", "--ipvs-tcp-timeout=500ms"],
+        "--ipvs-tcp-timeout 500ms: the kernel keeps 1s to 2147483s: give as much, or 0 to leave what it has",
+    ),
+    (
+        &["--proxy-mode=ipvs", "--ipvs-tcpfin-timeout=600h"],
+        "--ipvs-tcpfin-timeout 2160000s: the kernel keeps 1s to 2147483s: give as much, or 0 to leave what it has",
+    ),
+    (
+        &["--proxy-mode=ipvs", "--ipvs-drain-timeout=8761h"],
+        "--ipvs-drain-timeout 31539600s: must be at most 8760h, which is a year",
+    ),
+    (
+        &["--ipvs-keep-sysctls=vm.swappiness"],
+        "--ipvs-keep-sysctls: \"vm.swappiness\" is no sysctl that weir sets: expected one of net.ipv4.vs.conntrack, \
+         net.ipv4.vs.conn_reuse_mode, net.ipv4.vs.expire_nodest_conn, net.ipv4.vs.expire_quiescent_template, \
+         net.ipv4.ip_forward, net.ipv4.conf.all.arp_ignore, net.ipv4.conf.all.arp_announce; try `weir proxy --help`",
+    ),
+    (
+        &["--non-masquerade-cidrs=10.0.0.0/33"],
+        "--non-masquerade-cidrs: \"10.0.0.0/33\" is no CIDR: expected a network such as 10.244.0.0/16 or fd00::/48; \
+         try `weir proxy --help`",
+    ),
+    (
+        &["--masquerade-egress"],
+        "--masquerade-egress needs the networks of pods: give --cluster-cidr, or --detect-local-mode NodeCIDR",
+    ),
+    (
+        &["--masquerade-egress", "--detect-local-mode=BridgeInterface", "--pod-bridge-interface=cbr0"],
+        "--masquerade-egress needs the networks of pods, and --detect-local-mode BridgeInterface tells pods by \
+         interfaces: give --cluster-cidr, or --detect-local-mode NodeCIDR",
     ),
     (&["--hostname-override= "], "--hostname-override \" \": empty hostname-override is invalid: give the node's name"),
     (

@@ -136,6 +136,29 @@ fn files(family: Family) -> Vec<PathBuf> {
     files
 }
 
+/// Rules that look in sets, and what `ipset restore` makes the sets from.
+pub fn lookups(family: Family) -> (Cases, String) {
+    const RULES: [&str; 7] = [
+        "-m set --match-set IPS dst",
+        "-m set ! --match-set IPS src",
+        "-m set --match-set SERVICES dst,dst -j RETURN",
+        "-p tcp -m comment --comment \"a b\" -m set ! --match-set SERVICES src,dst -j KUBE-SVC-ONE",
+        "-m conntrack --ctstate NEW -m set --match-set LOOP-BACK-31-BYTES------------X dst,dst,src -j RETURN",
+        "-p udp -m set --match-set PORTS dst -m set ! --match-set IPS src -j RETURN",
+        "-m set --match-set PORTS src,src,src",
+    ];
+    let inet = match family {
+        Family::V4 => "inet",
+        Family::V6 => "inet6",
+    };
+    let parse = |text| RuleParser::new(family).parse(text, &|name| Some(ChainName::new(name))).unwrap();
+    let sets = format!(
+        "create IPS hash:ip family {inet}\ncreate SERVICES hash:ip,port family {inet}\n\
+         create LOOP-BACK-31-BYTES------------X hash:ip,port,ip family {inet}\ncreate PORTS bitmap:port range 0-65535\n"
+    );
+    (Cases { family, table: Table::Filter, rules: RULES.into_iter().map(parse).collect() }, sets)
+}
+
 /// Random rules, the same ones every time.
 pub fn random(count: usize) -> Vec<Cases> {
     let callees = ["KUBE-SVC-ONE", "KUBE-SVC-TWO"].map(ChainName::new);

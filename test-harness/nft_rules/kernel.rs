@@ -1,9 +1,11 @@
 //! The tables of the kernel, by netlink.
 
+use weir::kernel::ipset::{index_of, name_of};
 use weir::kernel::netlink::nfnetlink::{HEADER_LENGTH, Subsystem, header, message_type, split_header};
 use weir::kernel::netlink::{Answer, Attributes, Batch, Body, Protocol, Socket, flags};
-use weir::kernel::xtables::nft::expression::{put_rule, read_rule};
-use weir::kernel::xtables::{ObservedRule, Rule, Table};
+use weir::kernel::xtables::nft::expression::{put_rule, read_rule, set_indexes};
+use weir::kernel::xtables::nft::sets::SetIndexes;
+use weir::kernel::xtables::{Match, ObservedRule, Rule, Table};
 use weir::net::Family;
 
 /// `NFT_MSG_*`, `NFNL_MSG_BATCH_*`
@@ -37,13 +39,14 @@ pub fn write(family: Family, table: Table, chains: &[&str], rules: &[Rule]) -> R
             });
         }
     })?;
+    let sets = named_sets(&mut socket, rules);
     for some in rules.chunks(RULES_PER_BATCH) {
         send(&mut socket, |batch| {
             for rule in some {
                 batch.message(message(NEW_RULE), flags::CREATE | flags::APPEND | flags::ACK, |body| {
                     start(body);
                     body.put_text(RULE_CHAIN, chains[0]);
-                    put_rule(body, family, rule);
+                    put_rule(body, family, rule, &sets);
                 });
             }
         })?;
@@ -87,5 +90,23 @@ pub fn dump(family: Family, table: Table, chain: &str) -> Vec<Vec<u8>> {
 
 /// The rules of a chain.
 pub fn read(family: Family, table: Table, chain: &str) -> Vec<ObservedRule> {
-    dump(family, table, chain).iter().map(|rule| read_rule(family, Attributes::new(rule))).collect()
+    let dumped = dump(family, table, chain);
+    let mut socket = Socket::open(Protocol::Netfilter).unwrap();
+    let mut sets = SetIndexes::default();
+    for index in dumped.iter().flat_map(|rule| set_indexes(Attributes::new(rule))) {
+        if let Some(name) = name_of(&mut socket, index).unwrap() {
+            sets.insert(name, index);
+        }
+    }
+    dumped.iter().map(|rule| read_rule(family, Attributes::new(rule), &sets)).collect()
+}
+
+fn named_sets(socket: &mut Socket, rules: &[Rule]) -> SetIndexes {
+    let mut sets = SetIndexes::default();
+    for item in rules.iter().flat_map(|rule| &rule.matches) {
+        if let Match::Set { set, .. } = item {
+            sets.insert(set.clone(), index_of(socket, set).unwrap().unwrap_or_else(|| panic!("no set {set}")));
+        }
+    }
+    sets
 }

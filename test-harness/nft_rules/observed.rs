@@ -8,7 +8,7 @@ use weir::net::Family;
 
 use crate::cases::{self, CHAIN, Cases, printed_rules};
 use crate::kernel;
-use crate::tools::{Tools, make_accounting_objects, with_each_version};
+use crate::tools::{Tools, ipset, make_accounting_objects, with_each_version};
 
 fn restore(tools: &Tools, cases: &Cases, lines: &[String]) {
     tools.run(cases.family, "-restore", &[], &cases.script(lines)).unwrap_or_else(|error| panic!("{error}"));
@@ -54,6 +54,25 @@ fn rules_that_the_tools_write_are_the_same_rules() {
                     tools.version,
                     rule_text(cases.family, rule)
                 );
+            }
+        }
+    });
+}
+
+/// Sets are swapped: a rule looks in the one that has the name now.
+#[test]
+fn lookups_that_the_tools_write_are_the_same_lookups() {
+    with_each_version(|tools| {
+        for family in Family::ALL {
+            let (cases, sets) = cases::lookups(family);
+            if ipset(&["restore"], &sets) {
+                restore(tools, &cases, &cases.lines());
+                assert_eq!(observe(tools, &cases), cases.rules);
+                ipset(&["restore"], &sets.replace("IPS ", "OTHER ").lines().next().unwrap().replace('\n', ""));
+                ipset(&["swap", "IPS", "OTHER"], "");
+                assert_eq!(observe(tools, &cases), cases.rules);
+                tools.run(family, "", &["-F", CHAIN], "").unwrap();
+                ipset(&["destroy"], "");
             }
         }
     });

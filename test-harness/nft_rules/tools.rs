@@ -144,6 +144,18 @@ pub fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// Runs `ipset` in the network namespace of the calling thread. `false` if it is not installed.
+pub fn ipset(arguments: &[&str], input: &str) -> bool {
+    let child = Command::new("ipset").args(arguments).stdin(Stdio::piped()).spawn();
+    let Ok(mut child) = child else {
+        skipped("nft_rules: rules that look in sets (ipset is not installed)");
+        return false;
+    };
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "ipset {arguments:?}: {input}");
+    true
+}
+
 /// Makes the accounting objects that rules name. `false` if the kernel has none.
 pub fn make_accounting_objects() -> bool {
     let made = Nfacct::open().and_then(|mut nfacct| {

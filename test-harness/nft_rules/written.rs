@@ -1,10 +1,11 @@
 //! What weir writes is to every version of the tools as if it had written it itself.
 
 use weir::kernel::xtables::ObservedRule;
+use weir::net::Family;
 
 use crate::cases::{self, CHAIN, Cases};
 use crate::kernel;
-use crate::tools::{Tools, make_accounting_objects, with_each_version};
+use crate::tools::{Tools, ipset, make_accounting_objects, with_each_version};
 
 /// The rules of the chain as the tool prints them; old ones leave a space at the end of some.
 fn printed(tools: &Tools, cases: &Cases) -> Vec<String> {
@@ -38,17 +39,36 @@ fn every_shape_is_printed_found_and_deleted() {
     with_each_version(|tools| {
         for cases in cases::shapes(make_accounting_objects()) {
             write(tools, &cases);
-            let table = cases.table.as_str();
-            for command in ["-C", "-D"] {
-                for line in cases.lines() {
-                    // With `--mask`, which kube-proxy does not write, the tools make a rule that differs in unused bytes.
-                    let rule = words(&line.replace(" --mask 255.255.255.255", ""));
-                    let arguments: Vec<&str> =
-                        ["-t", table, command].into_iter().chain(rule[1..].iter().map(String::as_str)).collect();
-                    tools.run(cases.family, "", &arguments, "").unwrap_or_else(|error| panic!("{error}"));
-                }
+            find_and_delete(tools, &cases);
+        }
+    });
+}
+
+fn find_and_delete(tools: &Tools, cases: &Cases) {
+    let table = cases.table.as_str();
+    for command in ["-C", "-D"] {
+        for line in cases.lines() {
+            // With `--mask`, which kube-proxy does not write, the tools make a rule that differs in unused bytes.
+            let rule = words(&line.replace(" --mask 255.255.255.255", ""));
+            let arguments: Vec<&str> =
+                ["-t", table, command].into_iter().chain(rule[1..].iter().map(String::as_str)).collect();
+            tools.run(cases.family, "", &arguments, "").unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+    assert_eq!(kernel::read(cases.family, cases.table, CHAIN), Vec::<ObservedRule>::new());
+}
+
+/// The set of a rule is named by its index.
+#[test]
+fn lookups_in_sets_are_printed_found_and_deleted() {
+    with_each_version(|tools| {
+        for family in Family::ALL {
+            let (cases, sets) = cases::lookups(family);
+            if ipset(&["restore"], &sets) {
+                write(tools, &cases);
+                find_and_delete(tools, &cases);
+                ipset(&["destroy"], "");
             }
-            assert_eq!(kernel::read(cases.family, cases.table, CHAIN), Vec::<ObservedRule>::new());
         }
     });
 }

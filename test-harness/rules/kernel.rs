@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use weir::kernel::xtables::variant::Variant;
 use weir::kernel::xtables::{Changes, Table, Xtables};
-use weir::model::{ServicePort, ServicePortKey, Settings};
+use weir::model::oracle::Mode;
+use weir::model::{ServicePort, Settings};
 use weir::net::Family;
-use weir::plan::Move;
 use weir::plan::iptables::{Desired, Planner};
 use weir::sim::SimKernel;
 use weir::sim::trace::{Ruleset, lint};
+
+use crate::proxy::{Proxy, moves};
 
 /// A kernel that holds the rules of a model.
 pub struct Programmed {
@@ -35,9 +37,20 @@ impl Programmed {
         self.model = model;
         changes
     }
+}
 
-    /// What the kernel holds now; it must be something that a real kernel takes (row J18).
-    pub fn rules(&mut self, family: Family) -> Ruleset {
+impl Proxy for Programmed {
+    const MODE: Mode = Mode::Iptables;
+
+    fn start(variant: Variant, settings: &Arc<Settings>, model: Vec<Arc<ServicePort>>) -> Self {
+        Programmed::new(variant, settings, model)
+    }
+
+    fn go_on(&mut self, model: Vec<Arc<ServicePort>>) {
+        self.change(model);
+    }
+
+    fn rules(&mut self, family: Family) -> Ruleset {
         let rules = Ruleset::observe(&mut self.kernel, family).unwrap();
         let findings = lint(&rules);
         assert!(findings.is_empty(), "J18 {family}: {}", findings.join("\n"));
@@ -54,18 +67,4 @@ pub fn compare(kernel: &mut SimKernel, desired: Desired) -> Changes {
         }
     }
     comparison.finish()
-}
-
-/// The steps from one model to another. Both are sorted by key.
-fn moves(before: &[Arc<ServicePort>], after: &[Arc<ServicePort>]) -> Vec<Move> {
-    let find = |model: &[Arc<ServicePort>], key: &ServicePortKey| {
-        model.binary_search_by(|port| port.key.cmp(key)).ok().map(|at| model[at].clone())
-    };
-    let mut keys: Vec<&ServicePortKey> = before.iter().chain(after).map(|port| &port.key).collect();
-    keys.sort();
-    keys.dedup();
-    keys.into_iter()
-        .map(|key| Move { before: find(before, key), after: find(after, key) })
-        .filter(|m| m.before != m.after)
-        .collect()
 }

@@ -47,6 +47,11 @@ pub fn settings(random: &mut Random) -> Settings {
         drop_invalid: random.chance(70),
         nfacct_ct_invalid: random.chance(50),
         nfacct_localhost_node_ports: random.chance(50),
+        local_addresses: PerFamily::new(|family| {
+            let mut own = own.get(family).clone();
+            own.sort_unstable();
+            own.into()
+        }),
         ..Settings::default()
     }
 }
@@ -71,6 +76,21 @@ pub fn packet(random: &mut Random, model: &[Arc<ServicePort>], family: Family) -
         }
     }
     Packet { source, destination, protocol, port: number, in_interface: in_interface.map(str::to_owned) }
+}
+
+/// The packet as a node in IPVS mode would send it: a process that does not ask for a source gets the address that it
+/// sends to, if that is an address of the node. Nobody asks for a loopback address.
+pub fn with_own_source(packet: Packet, model: &[Arc<ServicePort>]) -> Packet {
+    let destination = packet.destination;
+    let is_own = || host().is_local(&destination) || model.iter().any(|port| has_address(port, &destination));
+    if packet.in_interface.is_none() && packet.source.is_loopback() && is_own() {
+        return Packet { source: destination, ..packet };
+    }
+    packet
+}
+
+fn has_address(port: &ServicePort, ip: &IpAddr) -> bool {
+    port.cluster_ip == *ip || port.external_ips.contains(ip) || port.load_balancer_ips.contains(ip)
 }
 
 /// An endpoint on another node.

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir::kernel::xtables::variant::Variant;
-use weir::model::oracle::{Packet, Verdict, judge};
-use weir::model::{ServicePort, Settings};
+use weir::model::oracle::{Mode, Packet, Verdict, judge_in};
+use weir::model::{ModelEndpoint, ServicePort, Settings};
 use weir::net::Family;
 use weir::sim::trace::{Branch, Fate, Ruleset, TraceError, trace, trace_with};
 
 use crate::brief::brief;
 use crate::cluster::{Case, Cluster, Random, seeds};
+use crate::ipvs::IpvsNode;
 use crate::kernel::Programmed;
 use crate::packets;
+use crate::proxy::Proxy;
 
 const CASES: u64 = 240;
 const PACKETS: usize = 60;
@@ -27,11 +29,23 @@ struct Coverage {
     packets: usize,
 }
 
-/// From nothing to a cluster, and from there to another: after both, every packet meets the oracle's verdict.
 #[test]
 fn rules_and_oracle_agree() {
+    let coverage = agree::<Programmed>("rules_and_oracle_agree", CASES);
+    if std::env::var_os("WEIR_SEED").is_none() {
+        assert!(coverage.sticky >= 100, "{}", coverage.sticky);
+    }
+}
+
+#[test]
+fn ipvs_and_oracle_agree() {
+    agree::<IpvsNode>("ipvs_and_oracle_agree", CASES / 2);
+}
+
+/// From nothing to a cluster, and from there to another: after both, every packet meets the oracle's verdict.
+fn agree<P: Proxy>(test: &str, cases: u64) -> Coverage {
     let mut coverage = Coverage::default();
-    for seed in seeds(CASES) {
+    for seed in seeds(cases) {
         let _case = Case(seed);
         let mut random = Random::new(seed);
         let variant = *random.pick(&Variant::ALL);
@@ -45,8 +59,9 @@ fn rules_and_oracle_agree() {
         }
         (0..size).for_each(|i| cluster.put(&mut random, i));
         cluster.most_endpoints = 200;
-        let mut programmed = Programmed::new(variant, &settings, cluster.model());
-        check(seed, "at first", &mut random, &settings, &cluster.model(), &mut programmed, &mut coverage);
+        let mut programmed = P::start(variant, &settings, model::<P>(&cluster));
+        let place = Place { test, seed, when: "at first" };
+        check(place, &mut random, &settings, &model::<P>(&cluster), &mut programmed, &mut coverage);
         for _ in 0..1 + size.min(60) / 4 {
             let i = random.below(size + 2);
             match random.below(4) {
@@ -55,37 +70,60 @@ fn rules_and_oracle_agree() {
                 _ => cluster.put(&mut random, i),
             }
         }
-        programmed.change(cluster.model());
-        check(seed, "after a change", &mut random, &settings, &cluster.model(), &mut programmed, &mut coverage);
+        programmed.go_on(model::<P>(&cluster));
+        let place = Place { when: "after a change", ..place };
+        check(place, &mut random, &settings, &model::<P>(&cluster), &mut programmed, &mut coverage);
     }
     println!("{} packets; untouched, accepted, rejected, dropped, served: {:?}", coverage.packets, coverage.verdicts);
     if std::env::var_os("WEIR_SEED").is_none() {
         assert!(coverage.verdicts.iter().all(|count| *count >= 100), "{:?}", coverage.verdicts);
-        assert!(coverage.sticky >= 100, "{}", coverage.sticky);
     }
+    coverage
 }
 
-fn check(
+/// The model of a cluster. Where there are weights, they follow from the endpoints.
+fn model<P: Proxy>(cluster: &Cluster) -> Model {
+    let mut model = cluster.model();
+    if P::MODE == Mode::Ipvs {
+        for port in &mut model {
+            let weigh = |e: &ModelEndpoint| ModelEndpoint { weight: e.endpoint.port % 4, ..*e };
+            Arc::make_mut(port).endpoints = port.endpoints.iter().map(weigh).collect();
+        }
+    }
+    model
+}
+
+/// Where a test is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    test: &'a str,
     seed: u64,
-    when: &str,
+    when: &'a str,
+}
+
+fn check<P: Proxy>(
+    Place { test, seed, when }: Place<'_>,
     random: &mut Random,
     settings: &Arc<Settings>,
     model: &Model,
-    programmed: &mut Programmed,
+    programmed: &mut P,
     coverage: &mut Coverage,
 ) {
     let host = packets::host();
     for family in Family::ALL {
         let rules = programmed.rules(family);
         for _ in 0..PACKETS / 2 {
-            let packet = packets::packet(random, model, family);
-            let expected = judge(model.iter().map(|port| &**port), settings, &host, &packet);
+            let mut packet = packets::packet(random, model, family);
+            if P::MODE == Mode::Ipvs {
+                packet = packets::with_own_source(packet, model);
+            }
+            let expected = judge_in(P::MODE, model.iter().map(|port| &**port), settings, &host, &packet);
             coverage.count(&expected);
             let traced = match trace(&rules, &host, &packet) {
                 Ok(traced) if traced.verdict.agrees_with(&expected) => traced,
                 _ => panic!(
-                    "seed {seed}, {when} (again: WEIR_SEED={seed} cargo test --test rules rules_and_oracle_agree)\n{}",
-                    explain(settings, model, &packet)
+                    "seed {seed}, {when} (again: WEIR_SEED={seed} cargo test --test rules {test})\n{}",
+                    explain::<P>(settings, model, &packet)
                 ),
             };
             coverage.sticky += sticky(seed, &rules, &packet, &traced.branches);
@@ -110,9 +148,9 @@ fn sticky(seed: u64, rules: &Ruleset, packet: &Packet, branches: &[Branch]) -> u
 }
 
 /// The smallest model that shows the disagreement, and both verdicts on it.
-fn explain(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> String {
-    let small = smaller(settings, model, packet);
-    let (expected, found) = verdicts(settings, &small, packet);
+fn explain<P: Proxy>(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> String {
+    let small = smaller::<P>(settings, model, packet);
+    let (expected, found) = verdicts::<P>(settings, &small, packet);
     let suffices = if found.as_ref().is_ok_and(|found| found.agrees_with(&expected)) {
         "only after changes: planned at once, the rules are right"
     } else {
@@ -125,11 +163,11 @@ fn explain(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> String {
 }
 
 /// The model without all services and endpoints that the disagreement does not need.
-fn smaller(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> Model {
+fn smaller<P: Proxy>(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> Model {
     let mut left = model.clone();
     for port in model {
         let without: Model = left.iter().filter(|other| other.key != port.key).cloned().collect();
-        if disagree(settings, &without, packet) {
+        if disagree::<P>(settings, &without, packet) {
             left = without;
         }
     }
@@ -139,7 +177,7 @@ fn smaller(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> Model {
             fewer.endpoints = fewer.endpoints.iter().filter(|other| **other != endpoint).copied().collect();
             let mut without = left.clone();
             without[at] = Arc::new(fewer);
-            if !without[at].endpoints.is_empty() && disagree(settings, &without, packet) {
+            if !without[at].endpoints.is_empty() && disagree::<P>(settings, &without, packet) {
                 left = without;
             }
         }
@@ -147,15 +185,19 @@ fn smaller(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> Model {
     left
 }
 
-fn disagree(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> bool {
-    let (expected, found) = verdicts(settings, model, packet);
+fn disagree<P: Proxy>(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> bool {
+    let (expected, found) = verdicts::<P>(settings, model, packet);
     !found.is_ok_and(|found| found.agrees_with(&expected))
 }
 
-fn verdicts(settings: &Arc<Settings>, model: &Model, packet: &Packet) -> (Verdict, Result<Verdict, TraceError>) {
+fn verdicts<P: Proxy>(
+    settings: &Arc<Settings>,
+    model: &Model,
+    packet: &Packet,
+) -> (Verdict, Result<Verdict, TraceError>) {
     let host = packets::host();
-    let rules = Programmed::new(Variant::Nft, settings, model.clone()).rules(Family::of(&packet.destination));
-    let expected = judge(model.iter().map(|port| &**port), settings, &host, packet);
+    let rules = P::start(Variant::Nft, settings, model.clone()).rules(Family::of(&packet.destination));
+    let expected = judge_in(P::MODE, model.iter().map(|port| &**port), settings, &host, packet);
     (expected, trace(&rules, &host, packet).map(|traced| traced.verdict))
 }
 

@@ -19,6 +19,7 @@ use weir::state::{Fact, State, TrafficPolicy, Update};
 use crate::cluster::model;
 use crate::kernel::Programmed;
 use crate::packets::host;
+use crate::proxy::Proxy;
 use crate::scenarios::folder;
 
 fn chains(settings: &Settings, model: &[Arc<ServicePort>]) -> BTreeMap<ChainKey, Vec<Rule>> {

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Failure, failure};
-use crate::cmd::options::{DetectLocalMode, IptablesDriver, ProxyMode, RuleOptions, VariantChoice};
+use crate::cmd::options::{
+    DetectLocalMode, EgressOptions, IptablesDriver, IpvsOptions, ProxyMode, RuleOptions, VariantChoice,
+};
 use crate::cmd::proxy::{NodeConfig, RunningNode};
 use crate::engine::{Handle, Pacing, Status};
 use crate::kernel::xtables::Driver;
@@ -123,6 +125,8 @@ fn config() -> Result<NodeConfig, Failure> {
         iptables_localhost_nodeports: true,
         iptables_masquerade_bit: 14,
         masquerade_all: false,
+        ipvs: IpvsOptions::default(),
+        egress: EgressOptions::default(),
     };
     // There is no crowd of changes to be gathered: no gap between them.
     let pacing = Pacing::new(Duration::ZERO, SYNC_PERIOD);

@@ -97,9 +97,10 @@ pub fn run(args: DiffArgs) -> ExitCode {
 
 fn difference(args: &DiffArgs) -> Result<(Changes, Variant), Failure> {
     settle::check(&args.rules)?;
-    args.pacing.settle()?;
+    args.pacing.settle(args.rules.proxy_mode)?;
     let node_name = settle::node_name(&args.source)?;
     let source = args.source.choice()?;
+    settle::check_mode(&args.rules)?;
     let mut against = Against::open(&args.against, args.against_ipv6.as_deref(), || live::open_as(&args.rules))?;
     let families = against.families();
     if matches!(against, Against::Live(_)) {

@@ -2,6 +2,7 @@
 
 mod facts;
 mod flows;
+mod mode;
 mod node;
 
 use std::path::Path;
@@ -12,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use node::{NodeConfig, RunningNode};
 
-use super::options::{DetectLocalMode, LogOptions, PacingOptions, RuleOptions, SourceChoice, SourceOptions};
+use super::options::{LogOptions, PacingOptions, RuleOptions, SourceChoice, SourceOptions};
 use super::{Failure, live, settle};
 use crate::engine::Pacing;
 use crate::kernel::xtables::Driver;
@@ -39,7 +40,7 @@ pub struct ProxyArgs {
 pub fn run(args: ProxyArgs) -> Result<(), Failure> {
     args.log.start();
     settle::check(&args.rules)?;
-    let pacing = args.pacing.settle()?;
+    let pacing = args.pacing.settle(args.rules.proxy_mode)?;
     let node_name = settle::node_name(&args.source)?;
     let source = args.source.choice()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -66,7 +67,7 @@ fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacin
     tracing::info!(
         node,
         %source,
-        mode = "iptables",
+        mode = rules.proxy_mode.as_str(),
         variant = %driver.variant(),
         %driver,
         families = families.join(","),
@@ -76,11 +77,8 @@ fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacin
         version = env!("CARGO_PKG_VERSION"),
         "weir proxy starts; SIGTERM stops it and leaves the rules"
     );
-    if rules.detect_local_mode == DetectLocalMode::ClusterCidr && rules.cluster_cidr.is_empty() {
-        tracing::warn!(
-            "no --cluster-cidr: traffic of local pods cannot be told from other traffic; the rules that need it \
-             (masquerading from outside to cluster IPs, local pods to external addresses) are left out"
-        );
+    for doubt in settle::doubts(rules) {
+        tracing::warn!("{doubt}");
     }
 }
 

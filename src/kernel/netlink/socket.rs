@@ -124,6 +124,21 @@ impl Socket {
         Ok(())
     }
 
+    /// Sends one question; gives the first answer that `read` understands, or the kernel's refusal.
+    pub fn ask<T>(
+        &mut self,
+        batch: &mut Batch,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Result<Option<T>, Refusal>, NetlinkError> {
+        let mut said = Ok(None);
+        self.transact(batch, |_, answer| match (answer, &said) {
+            (Answer::Message(message), Ok(None)) => said = Ok(read(&message)),
+            (Answer::Message(_), _) => {}
+            (Answer::Refused(refusal), _) => said = Err(refusal),
+        })?;
+        Ok(said)
+    }
+
     /// Sends a batch of which only failures are answered, as nf_tables does with a transaction, and receives what the
     /// kernel said. It has said everything when the send returns.
     ///

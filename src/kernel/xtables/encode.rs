@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{
     AddrTypeMatch, CtStates, Direction, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule, Target,
 };
+use crate::kernel::ipset::SetName;
 use crate::net::{Endpoint, Family};
 
 /// The names of [`CtStates`] in the order in which iptables prints them.
@@ -49,6 +50,10 @@ const MAX_COMMENT: usize = 255;
 const MAX_INTERFACE: usize = 15;
 const MAX_RECENT: usize = 199;
 const MAX_NFACCT: usize = 31;
+
+/// As many parts has an entry of a set at most (`IPSET_DIM_THREE` of uapi `linux/netfilter/ipset/ip_set.h`: no type of set
+/// uses the dimensions above).
+pub(super) const MAX_DIRECTIONS: usize = 3;
 
 /// The text of a rule after `-A CHAIN `; empty for a rule that matches everything and has no target.
 pub fn rule_text(family: Family, rule: &Rule) -> String {
@@ -382,6 +387,15 @@ fn unwritable_match(item: &Match) -> Option<&'static str> {
         Match::Nfacct(name) if name.len() > MAX_NFACCT => Some("the name of a counter is longer than 31 bytes"),
         Match::Nfacct(name) if !is_word(name) => {
             Some("the name of a counter is empty or has spaces, quotes or control characters")
+        }
+        Match::Set { set, .. } if !is_word(set.as_str()) => {
+            Some("the name of a set is empty or has spaces, quotes or control characters")
+        }
+        Match::Set { set, .. } if set.as_str().len() > SetName::MAX => {
+            Some("the name of a set is longer than 31 bytes")
+        }
+        Match::Set { directions, .. } if !(1..=MAX_DIRECTIONS).contains(&directions.len()) => {
+            Some("a lookup in a set has no direction, or more than three")
         }
         Match::AddrType(types) if *types == AddrTypeMatch::default() => Some("an addrtype match asks for nothing"),
         Match::CtState { states, .. } if states.0 == 0 => Some("a conntrack match has no state"),

@@ -9,12 +9,32 @@ pub const SHARED_FIREWALL: &str = "KUBE-FIREWALL";
 /// The chain whose absence tells that somebody flushed the tables.
 const CANARY: &str = "KUBE-PROXY-CANARY";
 
-const FILTER: [&str; 6] =
-    ["KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-FORWARD", "KUBE-NODEPORTS", "KUBE-PROXY-FIREWALL", CANARY];
+/// Of both modes: who takes a node over in one mode finds what the other left.
+const FILTER: [&str; 10] = [
+    "KUBE-SERVICES",
+    "KUBE-EXTERNAL-SERVICES",
+    "KUBE-FORWARD",
+    "KUBE-NODEPORTS",
+    "KUBE-PROXY-FIREWALL",
+    CANARY,
+    "KUBE-NODE-PORT",
+    "KUBE-SOURCE-RANGES-FIREWALL",
+    "KUBE-IPVS-FILTER",
+    "KUBE-IPVS-OUT-FILTER",
+];
 
-const NAT: [&str; 5] = ["KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-POSTROUTING", "KUBE-MARK-MASQ", CANARY];
+const NAT: [&str; 8] = [
+    "KUBE-SERVICES",
+    "KUBE-NODEPORTS",
+    "KUBE-POSTROUTING",
+    "KUBE-MARK-MASQ",
+    CANARY,
+    "KUBE-NODE-PORT",
+    "KUBE-LOAD-BALANCER",
+    "WEIR-EGRESS",
+];
 
-const MANGLE: [&str; 1] = [CANARY];
+const MANGLE: [&str; 3] = [CANARY, "KUBE-IPVS-OUT-FILTER", "KUBE-SOURCE-RANGES-FIREWALL"];
 
 /// Chains of one service port or endpoint, and the inner chains of the dispatch trees.
 const PREFIXES: [&str; 5] = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-FW-", "KUBE-EXT-", "KUBE-SEP-"];

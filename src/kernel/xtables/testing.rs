@@ -8,8 +8,10 @@ use proptest::prelude::*;
 
 use super::encode::ONE;
 use super::{
-    AddrTypeMatch, ChainName, CtStates, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule, Target,
+    AddrTypeMatch, ChainName, CtStates, Direction, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule,
+    Target,
 };
+use crate::kernel::ipset::SetName;
 use crate::net::{Endpoint, Family, Protocol};
 
 fn ip(family: Family) -> BoxedStrategy<IpAddr> {
@@ -49,6 +51,8 @@ fn comment() -> impl Strategy<Value = String> {
 fn matches(protocol: Option<Protocol>) -> impl Strategy<Value = Match> {
     let name = "[A-Z][A-Z0-9-]{0,27}";
     let ports = (of(ports()), of(ports()));
+    let direction = proptest::sample::select(&[Direction::Source, Direction::Destination][..]);
+    let directions = proptest::collection::vec(direction, 1..=3).prop_map(Vec::into_boxed_slice);
     prop_oneof![
         comment().prop_map(|text| Match::Comment(text.into())),
         ports.prop_map(move |(source, destination)| match protocol {
@@ -71,6 +75,11 @@ fn matches(protocol: Option<Protocol>) -> impl Strategy<Value = Match> {
             Match::CtState { invert, states }
         }),
         "[a-z_.]{1,30}".prop_map(|name| Match::Nfacct(name.into())),
+        (any::<bool>(), "[A-Z][A-Z0-9.:-]{0,30}", directions).prop_map(|(invert, name, directions)| Match::Set {
+            invert,
+            set: SetName::new(name),
+            directions
+        }),
     ]
 }
 

@@ -12,10 +12,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::build::{Build, commented, rule};
 use super::names::{self, ServiceChains};
 use crate::kernel::xtables::{ChainName, Match, RecentAction, Rule, Target};
 use crate::net::{Endpoint, Protocol, stable_hash64};
+use crate::plan::build::{Build, commented, rule};
 
 /// How many endpoints one chain chooses among without groups.
 pub const FLAT: usize = 32;

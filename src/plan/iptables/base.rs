@@ -4,12 +4,13 @@ use std::net::Ipv6Addr;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::build::{Build, commented, rule};
 use super::names;
 use super::service::loopback;
 use crate::kernel::xtables::{ChainKey, ChainName, CtStates, Match, Rule, Table, Target};
 use crate::model::{NodePortAddresses, Settings};
 use crate::net::Family;
+use crate::plan::build::{Build, commented, rule};
+use crate::plan::egress;
 
 /// Accounting object that counts packets dropped in conntrack state INVALID (contract 3.2).
 pub const NFACCT_CT_INVALID: &str = "ct_state_invalid_dropped_pkts";
@@ -30,7 +31,7 @@ pub struct BuiltinRule {
 }
 
 /// Chains with fixed content, by table.
-pub fn chains(settings: &Settings) -> Vec<(Table, ChainName, Vec<Rule>)> {
+pub fn chains(settings: &Settings, family: Family) -> Vec<(Table, ChainName, Vec<Rule>)> {
     let mark = settings.masquerade_mark();
     let canaries = Table::ALL.map(|table| (table, ChainName::new(names::CANARY), Vec::new()));
     let mut out = Vec::from(canaries);
@@ -48,6 +49,7 @@ pub fn chains(settings: &Settings) -> Vec<(Table, ChainName, Vec<Rule>)> {
                 .target(Target::Masquerade { random_fully: settings.random_fully }),
         ],
     ));
+    out.extend(egress::chain(settings, family));
     out
 }
 
@@ -128,6 +130,7 @@ pub fn builtin_rules(settings: &Settings, family: Family) -> Vec<BuiltinRule> {
     if settings.localhost_node_ports(family) {
         rules.push(BuiltinRule { chain: key(Table::Filter, FIREWALL), rule: martian_rule(), place: Place::Tail });
     }
+    rules.extend(egress::jump(settings, family));
     rules
 }
 

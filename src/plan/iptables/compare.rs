@@ -54,6 +54,11 @@ impl Desired {
         Desired { chains, builtin, not_asked: shared.filter(|key| !names.contains(key)).collect() }
     }
 
+    /// These chains, and these rules in chains that are not ours alone.
+    pub fn of(chains: BTreeMap<ChainKey, Vec<Rule>>, builtin: Vec<BuiltinRule>) -> Desired {
+        Desired { chains, builtin, not_asked: Vec::new() }
+    }
+
     /// Nothing: what `weir cleanup` wants.
     pub fn nothing() -> Desired {
         Desired { chains: BTreeMap::new(), builtin: Vec::new(), not_asked: Vec::new() }

@@ -12,7 +12,6 @@
 //! | file | idea |
 //! |---|---|
 //! | `names` | chain names |
-//! | `build` | a rule, written left to right |
 //! | `service` | what one service port owns: its chains, and its entries in the dispatchers |
 //! | `balance` | choosing an endpoint |
 //! | `hairpin` | which endpoints need a chain of their own, for they may be their own clients |
@@ -23,7 +22,6 @@
 
 mod balance;
 mod base;
-mod build;
 mod compare;
 mod dispatch;
 mod hairpin;

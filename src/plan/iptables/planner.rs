@@ -102,7 +102,7 @@ impl Planner {
         for plan in &self.families {
             let family = plan.family;
             let key = |table, name| ChainKey { family, table, name };
-            for (table, name, rules) in base::chains(&self.settings) {
+            for (table, name, rules) in base::chains(&self.settings, family) {
                 visit(key(table, name), rules);
             }
             for dispatcher in &plan.dispatchers {
@@ -137,7 +137,7 @@ impl Planner {
             };
             let by_table = Table::ALL.map(|table| (table, of(table)));
             let mut each = |table, name: ChainName, rules| visit(ChainKey { family, table, name }, rules);
-            for (table, name, rules) in base::chains(&self.settings) {
+            for (table, name, rules) in base::chains(&self.settings, family) {
                 if names.contains(&ChainKey { family, table, name: name.clone() }) {
                     each(table, name, rules);
                 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::balance::{self, Choice, Shared, Targets, Way};
-use super::build::{Build, commented, rule};
 use super::dispatch::{Key, Tree};
 use super::hairpin;
 use super::names::{self, ServiceChains};
 use crate::kernel::xtables::{ChainName, Match, RecentAction, Rule, Target};
 use crate::model::{EndpointFlags, ModelEndpoint, ServicePort, Settings};
+use crate::plan::build::{Build, commented, rule};
 use crate::state::TrafficPolicy;
 
 /// Accounting object that counts accepted connections to node ports on loopback (contract 3.2).

@@ -12,7 +12,8 @@ use crate::model::oracle::{Host, Packet, Verdict, judge};
 use crate::model::{EndpointFlags, LocalDetector, ServicePort, Settings};
 use crate::state::testing::{self, Build, endpoint};
 use crate::state::{
-    Fact, FactKey, IpMode, Kind, LoadBalancerIngress, ServiceType, SliceEndpoint, TrafficPolicy, Update,
+    Fact, FactKey, IpMode, Kind, LoadBalancerIngress, ServiceType, SliceEndpoint, TrafficPolicy, Tuning, Update,
+    Weights,
 };
 
 const SERVICES: [&str; 3] = ["a", "b", "c"];
@@ -26,6 +27,14 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
     select(vec![TrafficPolicy::Cluster, TrafficPolicy::Local])
 }
 
+/// Mostly none, as annotations are rare.
+fn any_tuning() -> impl Strategy<Value = Option<Arc<Tuning>>> {
+    let map = |names: [&'static str; 2]| btree_map(select(names.to_vec()).prop_map(Arc::from), 0u16..4, 0..=2);
+    let weights = (map([NODE, "host2"]), map(["zone-a", "zone-b"])).prop_map(|(nodes, zones)| Weights { nodes, zones });
+    let tuning = weights.prop_map(|weights| Some(Arc::new(Tuning { weights, ..Tuning::default() })));
+    prop_oneof![2 => Just(None), 1 => tuning]
+}
+
 prop_compose! {
     fn any_service(of: &'static str)(
         kind in select(vec![ServiceType::ClusterIp, ServiceType::NodePort, ServiceType::LoadBalancer, ServiceType::ExternalName]),
@@ -34,6 +43,7 @@ prop_compose! {
         external_ips in subsequence(vec![ip("9.9.9.9"), ip("9.9.9.8"), ip("2001:db8::9")], 0..=3),
         vips in subsequence(vec![ip("1.2.3.4"), ip("2001:db8::4")], 0..=2),
         source_ranges in subsequence(vec!["203.0.113.0/25", "10.0.0.0/8", "0.0.0.0/0", "fd00::/8"], 0..=3),
+        tuning in any_tuning(),
         (internal_policy, external_policy) in (policy(), policy()),
     ) -> Service {
         let number = SERVICES.iter().position(|name| *name == of).unwrap();
@@ -53,6 +63,7 @@ prop_compose! {
             internal_policy,
             external_policy,
             health_check_node_port: 30000,
+            tuning,
             ..service
         }
     }
@@ -65,6 +76,7 @@ prop_compose! {
         (ready, serving, terminating) in any::<(bool, bool, bool)>(),
         zones in subsequence(vec!["zone-a", "zone-b"], 0..=2),
         nodes in subsequence(vec![NODE, "host2"], 0..=2),
+        zone in select(vec![None, Some("zone-a"), Some("zone-b")]),
     ) -> SliceEndpoint {
         let address = match family {
             Family::V4 => format!("10.180.0.{last}"),
@@ -73,6 +85,7 @@ prop_compose! {
         let endpoint = endpoint(&address).conditions(ready, serving, terminating);
         let endpoint = if zones.is_empty() { endpoint } else { endpoint.zones(&zones) };
         let endpoint = if nodes.is_empty() { endpoint } else { endpoint.nodes(&nodes) };
+        let endpoint = zone.map_or(endpoint.clone(), |zone| endpoint.in_zone(zone));
         node.map_or(endpoint.clone(), |node| endpoint.on(node))
     }
 }
@@ -161,6 +174,7 @@ fn check_model(port: &ServicePort) -> Result<(), TestCaseError> {
         let flags = endpoint.flags;
         prop_assert_eq!(Family::of(&endpoint.endpoint.ip), port.family());
         prop_assert!(flags.contains(EndpointFlags::SERVING));
+        prop_assert!(port.tuning.is_some() || endpoint.weight == 1);
         prop_assert!(!flags.contains(EndpointFlags::LOCAL) || flags.contains(EndpointFlags::ON_NODE));
         prop_assert!(!flags.contains(EndpointFlags::CLUSTER) || port.uses_cluster_endpoints());
         prop_assert!(!flags.contains(EndpointFlags::LOCAL) || port.uses_local_endpoints());
@@ -308,5 +322,55 @@ proptest! {
         let whole = state_of(&services, std::slice::from_ref(&slice));
         let split = state_of(&services, &[half("ns/s1", left), half("ns/s2", right)]);
         prop_assert_eq!(full_model(&whole), full_model(&split));
+    }
+
+    /// Which slice comes first does not matter where no address is in two of them.
+    #[test]
+    fn the_order_of_slices_does_not_matter(
+        service in any_service("a"),
+        slices in vec(any_slice("s1"), 3),
+        turn in 0usize..3,
+    ) {
+        let named = |turn: usize| -> Vec<EndpointSlice> {
+            let slices = slices.iter().enumerate();
+            slices
+                .map(|(i, slice)| {
+                    let mut slice = slice.clone();
+                    slice.service = "a".into();
+                    slice.name = testing::name(&format!("ns/s{}", (i + turn) % 3));
+                    slice.endpoints = slice.endpoints.iter().enumerate().map(|(j, endpoint)| {
+                        let last = 10 * i + j + 1;
+                        let address = match slice.family {
+                            Family::V4 => format!("10.180.1.{last}"),
+                            Family::V6 => format!("fd00:10::1:{last}"),
+                        };
+                        SliceEndpoint { ip: ip(&address), ..endpoint.clone() }
+                    }).collect();
+                    slice
+                })
+                .collect()
+        };
+        let model = |turn| full_model(&state_of(std::slice::from_ref(&service), &named(turn)));
+        prop_assert_eq!(model(turn), model(0));
+    }
+
+    /// The weight is the node's, else the zone's, else 1, in whatever slice the endpoint is.
+    #[test]
+    fn weights_follow_the_place(service in any_service("a"), slice in any_slice("s1")) {
+        let slice = EndpointSlice { service: "a".into(), ..slice };
+        let model = full_model(&state_of(std::slice::from_ref(&service), std::slice::from_ref(&slice)));
+        for port in model.values().flatten() {
+            for found in &port.endpoints {
+                let places = slice.endpoints.iter().filter(|endpoint| endpoint.ip == found.endpoint.ip);
+                let weights = service.tuning.as_ref().map(|tuning| &tuning.weights);
+                let mut possible = places.map(|endpoint| {
+                    let place = endpoint.location.as_ref();
+                    let node = place.and_then(|place| weights?.nodes.get(place.node.as_ref()?));
+                    let zone = place.and_then(|place| weights?.zones.get(place.zone.as_ref()?));
+                    *node.or(zone).unwrap_or(&1)
+                });
+                prop_assert!(possible.any(|weight| weight == found.weight), "{found:?}");
+            }
+        }
     }
 }

@@ -22,6 +22,8 @@
 //!   the pod network, else outside), or `ADDRESS on node` for what the node sends from that address.
 //! * The verdict is `expect: reject|drop|accept|none`, or the endpoints that may be chosen, all alike: `kept` where the
 //!   client's address stays, `masqueraded` where it becomes the node's. A flow can have both.
+//! * `ipvs: {difference: 6, expect: none}` gives another verdict for IPVS mode, and the difference by its number in
+//!   `rules/README.md`. Without it both modes do the same.
 //! * The fixture: our node is called [`Fixture::NODE`], and the API server knows it; see [`Fixture`] for addresses. The
 //!   detector goes by pod network.
 
@@ -34,7 +36,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::model::Settings;
-use crate::model::oracle::{Host, Packet, Verdict};
+use crate::model::oracle::{Host, Mode, Packet, Verdict};
 use crate::net::Family;
 use crate::resolve::NodeContext;
 use crate::source::wire;
@@ -69,6 +71,26 @@ pub struct Flow {
     pub row: String,
     pub client: Client,
     pub packet: Packet,
+    pub expect: Verdict,
+    /// `None` if IPVS mode does the same.
+    pub ipvs: Option<Difference>,
+}
+
+impl Flow {
+    /// What must become of the packet in this mode.
+    pub fn expected(&self, mode: Mode) -> &Verdict {
+        match (mode, &self.ipvs) {
+            (Mode::Ipvs, Some(difference)) => &difference.expect,
+            _ => &self.expect,
+        }
+    }
+}
+
+/// What becomes of a packet in IPVS mode that fares differently in iptables mode.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// In the list of `rules/README.md`, counted from 1.
+    pub number: u8,
     pub expect: Verdict,
 }
 
@@ -151,7 +173,13 @@ impl Scenario {
         let mut addresses = Fixture::host_addresses();
         addresses.extend(&file.more_host_addresses);
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Scenario { name, about: file.about, settings: file.settings.settle(), host: Host { addresses }, steps })
+        Ok(Scenario {
+            name,
+            about: file.about,
+            settings: file.settings.settle(&addresses),
+            host: Host { addresses },
+            steps,
+        })
     }
 
     /// Reads all scenarios in a folder of folders, sorted by name.

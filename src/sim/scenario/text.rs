@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 
-use super::{Client, Fixture, Flow};
+use super::{Client, Difference, Fixture, Flow};
 use crate::model::oracle::{Outcome, Packet, Verdict};
 use crate::model::{LocalDetector, NodePortAddresses, Settings};
 use crate::net::{Endpoint, Family, PerFamily};
@@ -67,13 +67,13 @@ enum DetectorText {
 }
 
 impl SettingsText {
-    pub fn settle(&self) -> Settings {
+    /// `hosts`: the addresses of the node.
+    pub fn settle(&self, hosts: &[IpAddr]) -> Settings {
         let of_family = |addresses: &[IpAddr], family| -> Box<[IpAddr]> {
             let mut of_family: Vec<IpAddr> = addresses.iter().copied().filter(|ip| Family::of(ip) == family).collect();
             of_family.sort_unstable();
             of_family.into()
         };
-        let hosts = Fixture::host_addresses();
         Settings {
             masquerade_all: self.masquerade_all,
             localhost_node_ports: self.localhost_node_ports.unwrap_or(true),
@@ -88,6 +88,7 @@ impl SettingsText {
                 all if all.is_empty() => NodePortAddresses::All,
                 some => NodePortAddresses::Only(some),
             }),
+            local_addresses: PerFamily::new(|family| of_family(hosts, family)),
             ..Settings::default()
         }
     }
@@ -99,6 +100,21 @@ pub struct PacketText {
     row: String,
     from: String,
     to: String,
+    expect: Option<Refusal>,
+    #[serde(default)]
+    kept: Vec<SocketAddr>,
+    #[serde(default)]
+    masqueraded: Vec<SocketAddr>,
+    /// Where IPVS mode differs.
+    ipvs: Option<DifferenceText>,
+}
+
+/// What becomes of a packet in IPVS mode.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DifferenceText {
+    /// Which of the differences in `rules/README.md` it is.
+    difference: u8,
     expect: Option<Refusal>,
     #[serde(default)]
     kept: Vec<SocketAddr>,
@@ -133,7 +149,9 @@ impl PacketText {
             Client::Outside => Some(Fixture::OUTER_INTERFACE.to_owned()),
         };
         let packet = Packet { source, destination: to.ip(), protocol, port: to.port(), in_interface };
-        Ok(Flow { row: self.row.clone(), client, packet, expect: self.verdict()? })
+        let expect = verdict(self.expect, &self.kept, &self.masqueraded)?;
+        let ipvs = self.ipvs.as_ref().map(|text| text.to_difference(&expect)).transpose()?;
+        Ok(Flow { row: self.row.clone(), client, packet, expect, ipvs })
     }
 
     fn source(&self, family: Family) -> Result<(Client, IpAddr), String> {
@@ -155,26 +173,35 @@ impl PacketText {
         };
         Ok((client, source))
     }
+}
 
-    fn verdict(&self) -> Result<Verdict, String> {
-        let outcome =
-            |masqueraded| move |at: &SocketAddr| Outcome { endpoint: Endpoint::new(at.ip(), at.port()), masqueraded };
-        let outcomes: Vec<Outcome> =
-            self.kept.iter().map(outcome(false)).chain(self.masqueraded.iter().map(outcome(true))).collect();
-        match (self.expect, outcomes.is_empty()) {
-            (Some(Refusal::Reject), true) => Ok(Verdict::Reject),
-            (Some(Refusal::Drop), true) => Ok(Verdict::Drop),
-            (Some(Refusal::Accept), true) => Ok(Verdict::Accept),
-            (Some(Refusal::None), true) => Ok(Verdict::Untouched),
-            (None, false) => {
-                let probability = 1.0 / outcomes.len() as f64;
-                let served: BTreeMap<Outcome, f64> = outcomes.iter().map(|outcome| (*outcome, probability)).collect();
-                if served.len() < outcomes.len() {
-                    return Err("an endpoint is listed twice".to_owned());
-                }
-                Ok(Verdict::Serve(served))
-            }
-            _ => Err("give either expect, or kept and masqueraded endpoints".to_owned()),
+impl DifferenceText {
+    fn to_difference(&self, iptables: &Verdict) -> Result<Difference, String> {
+        let expect = verdict(self.expect, &self.kept, &self.masqueraded).map_err(|reason| format!("ipvs: {reason}"))?;
+        if expect == *iptables {
+            return Err("ipvs: this is no difference".to_owned());
         }
+        Ok(Difference { number: self.difference, expect })
+    }
+}
+
+fn verdict(expect: Option<Refusal>, kept: &[SocketAddr], masqueraded: &[SocketAddr]) -> Result<Verdict, String> {
+    let outcome =
+        |masqueraded| move |at: &SocketAddr| Outcome { endpoint: Endpoint::new(at.ip(), at.port()), masqueraded };
+    let outcomes: Vec<Outcome> = kept.iter().map(outcome(false)).chain(masqueraded.iter().map(outcome(true))).collect();
+    match (expect, outcomes.is_empty()) {
+        (Some(Refusal::Reject), true) => Ok(Verdict::Reject),
+        (Some(Refusal::Drop), true) => Ok(Verdict::Drop),
+        (Some(Refusal::Accept), true) => Ok(Verdict::Accept),
+        (Some(Refusal::None), true) => Ok(Verdict::Untouched),
+        (None, false) => {
+            let probability = 1.0 / outcomes.len() as f64;
+            let served: BTreeMap<Outcome, f64> = outcomes.iter().map(|outcome| (*outcome, probability)).collect();
+            if served.len() < outcomes.len() {
+                return Err("an endpoint is listed twice".to_owned());
+            }
+            Ok(Verdict::Serve(served))
+        }
+        _ => Err("give either expect, or kept and masqueraded endpoints".to_owned()),
     }
 }

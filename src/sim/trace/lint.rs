@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Ruleset;
+use super::{Ruleset, lookup};
+use crate::kernel::ipset::{SetName, SetType};
 use crate::kernel::xtables::{ChainName, Match, ObservedRule, Rule, Table, Target};
 use crate::net::Family;
 
@@ -49,6 +50,7 @@ fn check_rule(rules: &Ruleset, table: Table, rule: &Rule, place: &str, findings:
             Match::Comment(text) if text.len() > MAX_COMMENT => {
                 findings.push(format!("{place}: the comment has {} bytes, {MAX_COMMENT} are allowed", text.len()));
             }
+            Match::Set { set, directions, .. } => check_set(rules, set, directions.len(), place, findings),
             Match::Ports { protocol, .. } if rule.protocol != Some(*protocol) => {
                 findings.push(format!("{place}: matches ports of {protocol} without -p {protocol}"));
             }
@@ -77,6 +79,21 @@ fn check_rule(rules: &Ruleset, table: Table, rule: &Rule, place: &str, findings:
             }
         }
         _ => {}
+    }
+}
+
+/// The kernel refuses a rule that names a set that is not there; with the others, the match never finds anything.
+fn check_set(rules: &Ruleset, set: &SetName, directions: usize, place: &str, findings: &mut Vec<String>) {
+    let Some((spec, _)) = rules.sets.get(set) else {
+        findings.push(format!("{place}: looks into the set {set}, which does not exist"));
+        return;
+    };
+    let parts = lookup::parts(spec.set_type);
+    if directions < parts {
+        findings.push(format!("{place}: {directions} directions, entries of {set} have {parts} parts"));
+    }
+    if spec.set_type != SetType::BitmapPort && spec.family != rules.family() {
+        findings.push(format!("{place}: the set {set} is for {}", spec.family));
     }
 }
 

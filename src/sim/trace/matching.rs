@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::lookup;
+use super::ruleset::Node;
+use crate::kernel::ipset::SetName;
 use crate::kernel::xtables::{AddrTypeMatch, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule};
-use crate::model::oracle::Host;
 use crate::net::Protocol;
 
 /// One in `statistic`'s units (uapi `linux/netfilter/xt_statistic.h`).
@@ -22,18 +24,23 @@ pub(super) struct View<'a> {
     pub mark: u32,
     /// Bits of `XT_CONNTRACK_STATE_*` that the flow has.
     pub ct_state: u16,
-    pub host: &'a Host,
+    pub node: Node<'a>,
 }
 
-/// The rule looks at something that the packet does not tell.
-pub(super) struct Unknown(pub &'static str);
+/// Why nobody can tell whether a rule matches.
+pub(super) enum Obstacle {
+    /// The rule looks at something that the packet does not tell.
+    Unknown(&'static str),
+    /// The rule names a set that is not there.
+    NoSet(SetName),
+}
 
 /// With which probability the rule matches: 0 or 1 unless it says `-m statistic`.
 ///
 /// `recent` holds the lists that have an entry for the source; `--set` adds to it.
-pub(super) fn probability(rule: &Rule, view: &View<'_>, recent: &mut BTreeSet<Arc<str>>) -> Result<f64, Unknown> {
+pub(super) fn probability(rule: &Rule, view: &View<'_>, recent: &mut BTreeSet<Arc<str>>) -> Result<f64, Obstacle> {
     if rule.out_interface.is_some() {
-        return Err(Unknown("the outgoing interface"));
+        return Err(Obstacle::Unknown("the outgoing interface"));
     }
     let header = net_matches(rule.source.as_ref(), view.source)
         && net_matches(rule.destination.as_ref(), view.destination)
@@ -52,11 +59,14 @@ pub(super) fn probability(rule: &Rule, view: &View<'_>, recent: &mut BTreeSet<Ar
     Ok(probability)
 }
 
-fn extension(condition: &Match, view: &View<'_>, recent: &mut BTreeSet<Arc<str>>) -> Result<f64, Unknown> {
+fn extension(condition: &Match, view: &View<'_>, recent: &mut BTreeSet<Arc<str>>) -> Result<f64, Obstacle> {
     let matches = match condition {
         Match::Comment(_) | Match::Nfacct(_) => true,
-        Match::Set { .. } => return Err(Unknown("a set")),
-        Match::Ports { source: Some(_), .. } => return Err(Unknown("the source port")),
+        Match::Set { invert, set, directions } => {
+            let set = view.node.set(set).ok_or_else(|| Obstacle::NoSet(set.clone()))?;
+            lookup::contains(set, directions, view)? != *invert
+        }
+        Match::Ports { source: Some(_), .. } => return Err(Obstacle::Unknown("the source port")),
         Match::Ports { protocol, source: None, destination } => {
             *protocol == view.protocol && destination.as_ref().is_none_or(|range| port_matches(range, view.port))
         }
@@ -92,7 +102,7 @@ fn port_matches(range: &PortRange, port: u16) -> bool {
 
 fn addr_type_matches(types: &AddrTypeMatch, view: &View<'_>) -> bool {
     let one = |inverted: Option<bool>, address: IpAddr| {
-        inverted.is_none_or(|inverted| view.host.is_local(&address) != inverted)
+        inverted.is_none_or(|inverted| view.node.is_local(&address) != inverted)
     };
     one(types.source_local, view.source) && one(types.destination_local, view.destination)
 }

@@ -1,23 +1,65 @@
 //! The rules of one family, as the tracer reads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::Step;
+use crate::kernel::ipset::{self, Entries, SetName, SetSpec};
+use crate::kernel::ipvs::{Ipvs, RealServer, VirtualServer, VirtualServerKey};
+use crate::kernel::link::{Device, Links};
 use crate::kernel::xtables::{ChainName, ObserveError, ObservedRule, Table, Xtables};
-use crate::net::Family;
+use crate::model::oracle::Host;
+use crate::net::{Endpoint, Family};
 
-/// All chains of one family, with the built-in chains and the jump rules in them.
+/// Sets by name.
+pub type Sets = BTreeMap<SetName, (SetSpec, Entries)>;
+
+/// Virtual servers with their real servers.
+pub type Servers = BTreeMap<VirtualServerKey, (VirtualServer, BTreeMap<Endpoint, RealServer>)>;
+
+/// All chains of one family, with the built-in chains and the jump rules in them; and, of a node in IPVS mode, the sets
+/// that rules name, the virtual servers, and the addresses of the service device. Of these three, what belongs to the
+/// other family may be here too and does nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
     family: Family,
     chains: BTreeMap<(Table, ChainName), Vec<ObservedRule>>,
     duplicates: Vec<(Table, ChainName)>,
+    pub sets: Sets,
+    pub servers: Servers,
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// What rules look at beside the packet.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'a> {
+    pub rules: &'a Ruleset,
+    pub host: &'a Host,
+}
+
+impl<'a> Node<'a> {
+    /// The kernel takes the address for its own: it is on the service device or on another one. That the service device
+    /// is down makes no difference.
+    pub fn is_local(self, ip: &IpAddr) -> bool {
+        self.host.is_local(ip) || self.rules.addresses.contains(ip)
+    }
+
+    pub fn set(self, name: &SetName) -> Option<&'a (SetSpec, Entries)> {
+        self.rules.sets.get(name)
+    }
 }
 
 impl Ruleset {
     /// No chains at all.
     pub fn new(family: Family) -> Self {
-        Ruleset { family, chains: BTreeMap::new(), duplicates: Vec::new() }
+        Ruleset {
+            family,
+            chains: BTreeMap::new(),
+            duplicates: Vec::new(),
+            sets: Sets::new(),
+            servers: Servers::new(),
+            addresses: BTreeSet::new(),
+        }
     }
 
     /// Reads all tables of a kernel, real or simulated.
@@ -27,6 +69,35 @@ impl Ruleset {
             kernel.observe(family, table, &mut |chain| rules.insert(table, chain.name, chain.rules))?;
         }
         Ok(rules)
+    }
+
+    /// Reads all sets of a kernel, real or simulated, except those of types that weir does not make: rules that look
+    /// there cannot be followed.
+    pub fn observe_sets(&mut self, kernel: &mut dyn ipset::Sets) -> Result<(), ObserveError> {
+        self.sets.clear();
+        kernel.observe(&|_| true, &mut |set| {
+            if let Ok(spec) = set.spec {
+                self.sets.insert(set.name, (spec, set.entries));
+            }
+        })
+    }
+
+    /// Reads the virtual servers of this family.
+    pub fn observe_servers(&mut self, kernel: &mut dyn Ipvs) -> Result<(), ObserveError> {
+        self.servers.clear();
+        kernel.observe(self.family, &mut |found| {
+            let real_servers = found.real_servers.into_iter().map(|(endpoint, real)| (endpoint, real.server)).collect();
+            self.servers.insert(found.key, (found.server, real_servers));
+        })
+    }
+
+    /// Reads the addresses of the service device; none if it is not there.
+    pub fn observe_addresses(&mut self, kernel: &mut dyn Links) -> Result<(), ObserveError> {
+        self.addresses = match kernel.observe()? {
+            Device::Dummy { addresses } => addresses,
+            Device::Absent | Device::Other { .. } => BTreeSet::new(),
+        };
+        Ok(())
     }
 
     /// Adds a chain with its rules. A chain that is already there is replaced, and [`lint`](super::lint()) tells.

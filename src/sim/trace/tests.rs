@@ -1,3 +1,5 @@
+mod ipvs;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -30,7 +32,8 @@ fn jump(to: &str) -> Rule {
 }
 
 fn net(text: &str, invert: bool) -> Option<NetMatch> {
-    Some(NetMatch { invert, net: text.parse().unwrap() })
+    let net = text.parse().unwrap_or_else(|_| ip(text).into());
+    Some(NetMatch { invert, net })
 }
 
 /// Adds what the tests need to a rule, in the manner of a command line.

@@ -3,61 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::hooks::{self, Hook, Stage, Stages};
 use super::lint::MAX_DEPTH;
-use super::matching::{self, View};
+use super::matching::{self, Obstacle, View};
+use super::ruleset::Node;
+use super::schedule::{self, Scheduled};
 use super::{Branch, Fate, Ruleset, Step, TraceError};
+use crate::kernel::ipvs::VirtualServerKey;
 use crate::kernel::xtables::{ChainName, CtStates, ObservedRule, Rule, Table, Target};
 use crate::model::oracle::{Host, Outcome, Packet};
 use crate::net::{Endpoint, Family};
 
 /// More ways than the endpoints of the largest service that anyone runs.
 const MAX_BRANCHES: usize = 1_000_000;
-
-/// A hook, by the name of its built-in chains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hook {
-    Prerouting,
-    Input,
-    Forward,
-    Output,
-    Postrouting,
-}
-
-impl Hook {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Hook::Prerouting => "PREROUTING",
-            Hook::Input => "INPUT",
-            Hook::Forward => "FORWARD",
-            Hook::Output => "OUTPUT",
-            Hook::Postrouting => "POSTROUTING",
-        }
-    }
-}
-
-type Stages = &'static [(Hook, Table)];
-
-/// Before the routing decision. Priorities: uapi `linux/netfilter_ipv4.h` (mangle, nat DST, filter, nat SRC).
-const COMES_IN: Stages = &[(Hook::Prerouting, Table::Mangle), (Hook::Prerouting, Table::Nat)];
-const MADE_HERE: Stages = &[(Hook::Output, Table::Mangle), (Hook::Output, Table::Nat)];
-/// After it.
-const DELIVERED: Stages = &[(Hook::Input, Table::Mangle), (Hook::Input, Table::Filter), (Hook::Input, Table::Nat)];
-const FORWARDED: Stages = &[
-    (Hook::Forward, Table::Mangle),
-    (Hook::Forward, Table::Filter),
-    (Hook::Postrouting, Table::Mangle),
-    (Hook::Postrouting, Table::Nat),
-];
-const SENT: Stages =
-    &[(Hook::Output, Table::Filter), (Hook::Postrouting, Table::Mangle), (Hook::Postrouting, Table::Nat)];
-const SENT_TO_SELF: Stages = &[
-    (Hook::Output, Table::Filter),
-    (Hook::Postrouting, Table::Mangle),
-    (Hook::Postrouting, Table::Nat),
-    (Hook::Prerouting, Table::Mangle),
-    (Hook::Input, Table::Mangle),
-    (Hook::Input, Table::Filter),
-];
 
 /// A chain that the packet is in.
 #[derive(Clone)]
@@ -77,6 +35,10 @@ struct Flow<'a> {
     mark: u32,
     ct_state: u16,
     served: bool,
+    /// IPVS has chosen the destination.
+    scheduled_by: Option<VirtualServerKey>,
+    /// IPVS does not send a packet with this source there, and drops it.
+    lost: bool,
     masqueraded: bool,
     accepted: bool,
     recent: BTreeSet<Arc<str>>,
@@ -114,6 +76,7 @@ impl<'a> Flow<'a> {
         Branch {
             probability: self.probability,
             fate,
+            scheduled_by: self.scheduled_by,
             path: self.path,
             rules_tested: self.rules_tested,
             recent: self.recent,
@@ -123,8 +86,7 @@ impl<'a> Flow<'a> {
 
 /// What is the same for every way.
 struct Walker<'a> {
-    rules: &'a Ruleset,
-    host: &'a Host,
+    node: Node<'a>,
     packet: &'a Packet,
     /// Ways that are not followed yet.
     waiting: Vec<Flow<'a>>,
@@ -141,13 +103,15 @@ pub(super) fn walk(
     if source_family != rules.family() || destination_family != rules.family() {
         return Err(TraceError::Family { source_family, destination_family, rules: rules.family() });
     }
-    let stages = if packet.in_interface.is_some() { COMES_IN } else { MADE_HERE };
+    let stages = if packet.in_interface.is_some() { hooks::COMES_IN } else { hooks::MADE_HERE };
     let first = Flow {
         probability: 1.0,
         destination: Endpoint::new(packet.destination, packet.port),
         mark: 0,
         ct_state: CtStates::NEW.0,
         served: false,
+        scheduled_by: None,
+        lost: false,
         masqueraded: false,
         accepted: false,
         recent: recent.clone(),
@@ -158,7 +122,7 @@ pub(super) fn walk(
         at: (Hook::Prerouting, Table::Mangle),
         frames: Vec::new(),
     };
-    let mut walker = Walker { rules, host, packet, waiting: vec![first] };
+    let mut walker = Walker { node: Node { rules, host }, packet, waiting: vec![first] };
     let mut branches = Vec::new();
     while let Some(flow) = walker.waiting.pop() {
         let mut branch = walker.follow(flow)?;
@@ -177,11 +141,10 @@ impl<'a> Walker<'a> {
     fn follow(&mut self, mut flow: Flow<'a>) -> Result<Branch, TraceError> {
         loop {
             let Some(frame) = flow.frames.last_mut() else {
-                if self.next_stage(&mut flow) {
-                    continue;
+                match self.next_stage(&mut flow)? {
+                    Some(fate) => return Ok(flow.into_branch(fate)),
+                    None => continue,
                 }
-                let fate = flow.end()?;
-                return Ok(flow.into_branch(fate));
             };
             let Some(rule) = frame.rules.get(frame.next) else {
                 flow.leave_chain();
@@ -203,35 +166,86 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Enters the next built-in chain; false at the packet's end.
-    fn next_stage(&self, flow: &mut Flow<'a>) -> bool {
-        loop {
-            let Some((&at, rest)) = flow.stages.split_first() else {
-                if flow.routed {
-                    return false;
-                }
-                flow.routed = true;
-                flow.stages = self.route(flow);
-                continue;
-            };
-            flow.at = at;
-            flow.stages = rest;
-            let (hook, table) = at;
-            if let Some((chain, rules)) = self.rules.entry(table, &ChainName::new(hook.as_str())) {
-                flow.frames.push(Frame { chain, rules, next: 0, tail: false });
-                return true;
+    /// Enters the next built-in chain, or lets IPVS see the packet; `Some` at the packet's end.
+    fn next_stage(&mut self, flow: &mut Flow<'a>) -> Result<Option<Fate>, TraceError> {
+        if flow.lost {
+            return Ok(Some(Fate::Drop));
+        }
+        let Some((&stage, rest)) = flow.stages.split_first() else {
+            if flow.routed {
+                return flow.end().map(Some);
             }
+            flow.routed = true;
+            flow.stages = self.route(flow);
+            return Ok(None);
+        };
+        flow.stages = rest;
+        match stage {
+            Stage::Rules(hook, table) => {
+                flow.at = (hook, table);
+                if let Some((chain, rules)) = self.node.rules.entry(table, &ChainName::new(hook.as_str())) {
+                    flow.frames.push(Frame { chain, rules, next: 0, tail: false });
+                }
+                Ok(None)
+            }
+            Stage::Ipvs => self.schedule(flow),
         }
     }
 
     fn route(&self, flow: &Flow<'a>) -> Stages {
-        let to_self = self.host.is_local(&flow.destination.ip);
-        match (self.packet.in_interface.is_some(), to_self) {
-            (true, true) => DELIVERED,
-            (true, false) => FORWARDED,
-            (false, true) => SENT_TO_SELF,
-            (false, false) => SENT,
+        let to_self = self.node.is_local(&flow.destination.ip);
+        match (self.comes_in(), to_self) {
+            (true, true) => hooks::DELIVERED,
+            (true, false) => hooks::FORWARDED,
+            (false, true) => hooks::SENT_TO_SELF,
+            (false, false) => hooks::SENT,
         }
+    }
+
+    fn comes_in(&self) -> bool {
+        self.packet.in_interface.is_some()
+    }
+
+    /// IPVS chooses a real server for the packet, if it is for a virtual server. All but the first of those that it may
+    /// choose are left to wait.
+    fn schedule(&mut self, flow: &mut Flow<'a>) -> Result<Option<Fate>, TraceError> {
+        let servers = &self.node.rules.servers;
+        let (server, chosen) = match schedule::schedule(servers, self.packet.protocol, flow.destination)? {
+            Scheduled::NotMine => return Ok(None),
+            Scheduled::Refused => return Ok(Some(Fate::Reject)),
+            Scheduled::To(server, chosen) => (server, chosen),
+        };
+        // The first is followed now; the last to wait is the next to be followed.
+        let before = flow.clone();
+        for (i, (endpoint, probability)) in chosen.into_iter().enumerate().rev() {
+            let mut one = before.clone();
+            one.probability *= probability;
+            self.transmit(&mut one, server, endpoint)?;
+            if i > 0 {
+                self.waiting.push(one);
+            } else {
+                *flow = one;
+            }
+        }
+        Ok(None)
+    }
+
+    /// IPVS writes the real server's address into the packet and sends it (`ip_vs_nat_xmit`). One that stays on this
+    /// node goes on with the hook that it is in.
+    fn transmit(&self, flow: &mut Flow<'a>, server: VirtualServerKey, to: Endpoint) -> Result<(), TraceError> {
+        let stays = self.node.is_local(&to.ip);
+        if stays && !self.comes_in() && !self.node.is_local(&flow.destination.ip) {
+            return Err(TraceError::Ipvs { server, what: "is on no device, but has a real server on this node" });
+        }
+        // `crosses_local_route_boundary`, and "stopping DNAT to loopback address".
+        flow.lost = if stays { to.ip.is_loopback() && self.comes_in() } else { self.packet.source.is_loopback() };
+        flow.destination = to;
+        flow.served = true;
+        flow.scheduled_by = Some(server);
+        if !stays {
+            flow.stages = hooks::SENT_BY_IPVS;
+        }
+        Ok(())
     }
 
     /// The name of the incoming interface that rules see at this hook.
@@ -252,10 +266,12 @@ impl<'a> Walker<'a> {
             in_interface: self.in_interface(flow.at.0),
             mark: flow.mark,
             ct_state: flow.ct_state,
-            host: self.host,
+            node: self.node,
         };
-        let probability = matching::probability(rule, &view, &mut flow.recent)
-            .map_err(|matching::Unknown(what)| TraceError::Unknown { step: step.clone(), what })?;
+        let probability = matching::probability(rule, &view, &mut flow.recent).map_err(|obstacle| match obstacle {
+            Obstacle::Unknown(what) => TraceError::Unknown { step: step.clone(), what },
+            Obstacle::NoSet(set) => TraceError::NoSet { step: step.clone(), set },
+        })?;
         if probability > 0.0 && probability < 1.0 {
             let mut other = flow.clone();
             other.probability *= 1.0 - probability;
@@ -299,7 +315,7 @@ impl<'a> Walker<'a> {
 
     fn enter(&self, flow: &mut Flow<'a>, name: &ChainName, step: Step, tail: bool) -> Result<(), TraceError> {
         let target = name.clone();
-        let Some((chain, rules)) = self.rules.entry(flow.at.1, name) else {
+        let Some((chain, rules)) = self.node.rules.entry(flow.at.1, name) else {
             return Err(TraceError::NoChain { step, target });
         };
         if flow.frames.iter().any(|frame| frame.chain == name) {

@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use serde::Deserialize;
 
+use super::Annotations;
 use crate::net::ObjectName;
 
 /// `metadata`, with just the labels and annotations that are read.
@@ -30,17 +31,6 @@ pub struct Labels<S = String> {
     pub service_name: Option<S>,
     #[serde(rename = "topology.kubernetes.io/zone")]
     pub zone: Option<S>,
-}
-
-/// Annotations that are read; all others are skipped.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, bound(deserialize = "S: Deserialize<'de> + Default"))]
-pub struct Annotations<S = String> {
-    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
-    pub trigger_time: Option<S>,
-    /// Bookmark that ends the initial events of a streaming list.
-    #[serde(rename = "k8s.io/initial-events-end")]
-    pub initial_events_end: Option<S>,
 }
 
 impl<S: Deref<Target = str>> Metadata<S> {

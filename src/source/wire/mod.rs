@@ -1,6 +1,7 @@
 //! The fields of API objects that are read, and how they become facts.
 //!
-//! One file a kind: `service`, `slice`, `node`, `cidr`, with `metadata` for what all have. Every reader (JSON, protobuf,
+//! One file a kind: `service`, `slice`, `node`, `cidr`, with `metadata` and `annotations` for what all have, and `tuning`
+//! for what annotations of Services ask for. Every reader (JSON, protobuf,
 //! YAML) fills these structures and nothing else; what a value means, what is missing and what cannot be used is
 //! decided here alone, in `to_fact`.
 //!
@@ -9,6 +10,7 @@
 //!
 //! The structures are generic over their texts: `String`, or [`Text`] where they borrow from the bytes of an answer.
 
+mod annotations;
 mod cidr;
 mod metadata;
 mod names;
@@ -17,9 +19,11 @@ mod problems;
 mod service;
 mod slice;
 mod text;
+mod tuning;
 
+pub use annotations::{Annotations, Place};
 pub use cidr::{ServiceCidr, ServiceCidrSpec};
-pub use metadata::{Annotations, Labels, Metadata};
+pub use metadata::{Labels, Metadata};
 pub use names::Interner;
 pub use node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint};
 pub use problems::{NAME_EXPECTED, Problem, is_name};
@@ -29,6 +33,10 @@ pub use service::{
 };
 pub use slice::{Endpoint, EndpointConditions, EndpointHints, EndpointSlice, First, NameRef, SlicePort};
 pub use text::Text;
+pub use tuning::{
+    ANNOTATION_DRAIN_SECONDS, ANNOTATION_ROUTER_FLAGS, ANNOTATION_ROUTER_SCHEDULER, ANNOTATION_SCHEDULER,
+    ANNOTATION_SCHEDULER_FLAGS, ANNOTATION_WEIGHTS, TuningTexts,
+};
 
 /// Label that leaves a Service to another proxy (contract 2.1).
 pub const LABEL_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";

@@ -3,15 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::state::{Hints, Location};
+use crate::state::{Hints, Location, Tuning};
 
 /// Shares what is equal: node names, zones, port names and namespaces repeat in every slice.
 #[derive(Default)]
 pub struct Interner {
     pub(super) strings: HashSet<Arc<str>>,
     hints: HashSet<Arc<Hints>>,
-    /// By the addresses of the shared node name and hints, which live as long as the location that holds them.
-    locations: HashMap<(usize, usize), Arc<Location>>,
+    tunings: HashSet<Arc<Tuning>>,
+    /// By the addresses of the shared parts, which live as long as the location that holds them.
+    locations: HashMap<[usize; 3], Arc<Location>>,
 }
 
 impl Interner {
@@ -33,20 +34,36 @@ impl Interner {
         shared
     }
 
-    /// The location on a node with hints that were interned here; `None` if there is neither.
-    pub(super) fn intern_location(&mut self, node: Option<&str>, hints: Option<Arc<Hints>>) -> Option<Arc<Location>> {
-        if node.is_none() && hints.is_none() {
+    pub(super) fn intern_tuning(&mut self, tuning: Tuning) -> Arc<Tuning> {
+        if let Some(shared) = self.tunings.get(&tuning) {
+            return shared.clone();
+        }
+        let shared = Arc::new(tuning);
+        self.tunings.insert(shared.clone());
+        shared
+    }
+
+    /// The location on a node, in a zone and with hints that were interned here; `None` if nothing is known.
+    pub(super) fn intern_location(
+        &mut self,
+        node: Option<&str>,
+        zone: Option<Arc<str>>,
+        hints: Option<Arc<Hints>>,
+    ) -> Option<Arc<Location>> {
+        if node.is_none() && zone.is_none() && hints.is_none() {
             return None;
         }
         let node = node.map(|node| self.intern(node));
-        let key = (node.as_ref().map_or(0, address), hints.as_ref().map_or(0, address));
-        let shared = self.locations.entry(key).or_insert_with(|| Arc::new(Location { node, zone: None, hints }));
+        let key =
+            [node.as_ref().map_or(0, address), zone.as_ref().map_or(0, address), hints.as_ref().map_or(0, address)];
+        let shared = self.locations.entry(key).or_insert_with(|| Arc::new(Location { node, zone, hints }));
         Some(shared.clone())
     }
 
     /// Forgets what nobody uses any more.
     pub fn sweep(&mut self) {
-        // From the outside in: a location holds hints, and both hold names.
+        // From the outside in: a location holds hints, and all of these hold names.
+        self.tunings.retain(|shared| Arc::strong_count(shared) > 1);
         self.locations.retain(|_, shared| Arc::strong_count(shared) > 1);
         self.hints.retain(|shared| Arc::strong_count(shared) > 1);
         self.strings.retain(|shared| Arc::strong_count(shared) > 1);

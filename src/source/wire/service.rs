@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -133,7 +134,7 @@ impl<S: Deref<Target = str> + Default> Service<S> {
         let policy_words = || [("Cluster", state::TrafficPolicy::Cluster), ("Local", state::TrafficPolicy::Local)];
         let fact = state::Service {
             service_type,
-            tuning: None,
+            tuning: self.tuning(names, &mut problems),
             cluster_ip,
             cluster_ips,
             ip_families,
@@ -159,6 +160,11 @@ impl<S: Deref<Target = str> + Default> Service<S> {
             name: name.clone(),
         };
         (fact, problems.found)
+    }
+
+    /// What annotations ask for.
+    fn tuning(&self, names: &mut Interner, problems: &mut Problems<'_>) -> Option<Arc<state::Tuning>> {
+        self.metadata.annotations.as_ref()?.tuning.as_ref()?.to_fact(names, problems)
     }
 }
 

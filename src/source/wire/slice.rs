@@ -42,6 +42,7 @@ pub struct Endpoint<S = String> {
     pub addresses: Option<First<S>>,
     pub conditions: Option<EndpointConditions>,
     pub node_name: Option<S>,
+    pub zone: Option<S>,
     pub hints: Option<EndpointHints<S>>,
 }
 
@@ -170,7 +171,8 @@ fn slice_endpoints<S: Deref<Target = str> + PartialEq>(
     problems: &mut Problems<'_>,
 ) -> Box<[state::SliceEndpoint]> {
     let mut facts = Vec::with_capacity(endpoints.map_or(0, <[_]>::len));
-    let mut known_hints = KnownHints(Vec::new());
+    let mut known_hints = Known(Vec::new());
+    let mut known_zones = Known(Vec::new());
     for (i, endpoint) in endpoints.unwrap_or_default().iter().enumerate() {
         let Some(text) = endpoint.addresses.as_ref().and_then(|First(first)| first.as_deref()) else { continue };
         let Some(ip) = parse_ip(text).filter(|ip| Family::of(ip) == family) else {
@@ -186,27 +188,30 @@ fn slice_endpoints<S: Deref<Target = str> + PartialEq>(
                 terminating: conditions.terminating.unwrap_or(false),
             },
             location: {
-                let hints = endpoint.hints.as_ref().and_then(|hints| known_hints.fact(hints, names));
-                names.intern_location(endpoint.node_name.as_deref(), hints)
+                let hints = endpoint.hints.as_ref();
+                let hints = hints.and_then(|hints| known_hints.fact(hints, |hints| hints.to_fact(names)));
+                let zone = endpoint.zone.as_deref().filter(|zone| !zone.is_empty());
+                let zone = zone.map(|zone| known_zones.fact(zone, |zone| names.intern(zone)));
+                names.intern_location(endpoint.node_name.as_deref(), zone, hints)
             },
         });
     }
     facts.into()
 }
 
-/// The hints that a slice has had so far. They are few, and comparing texts is cheaper than looking up each.
-struct KnownHints<'a, S>(Vec<(&'a EndpointHints<S>, Option<Arc<state::Hints>>)>);
+/// The hints or zones that a slice has had so far. They are few, and comparing texts is cheaper than looking up each.
+struct Known<'a, K: ?Sized, F>(Vec<(&'a K, F)>);
 
-impl<'a, S: Deref<Target = str> + PartialEq> KnownHints<'a, S> {
+impl<'a, K: PartialEq + ?Sized, F: Clone> Known<'a, K, F> {
     /// So many are compared.
     const COMPARED: usize = 8;
 
-    fn fact(&mut self, hints: &'a EndpointHints<S>, names: &mut Interner) -> Option<Arc<state::Hints>> {
-        if let Some((_, fact)) = self.0.iter().rev().take(Self::COMPARED).find(|(known, _)| *known == hints) {
+    fn fact(&mut self, wire: &'a K, make: impl FnOnce(&K) -> F) -> F {
+        if let Some((_, fact)) = self.0.iter().rev().take(Self::COMPARED).find(|(known, _)| *known == wire) {
             return fact.clone();
         }
-        let fact = hints.to_fact(names);
-        self.0.push((hints, fact.clone()));
+        let fact = make(wire);
+        self.0.push((wire, fact.clone()));
         fact
     }
 }

@@ -361,6 +361,27 @@ fn hints_are_shared() {
     assert_eq!(hints[3], None);
 }
 
+/// Equal locations are one; an empty zone is none.
+#[test]
+fn zones_are_part_of_shared_locations() {
+    let endpoint = |ip: &str, node: Value, zone: Value| json!({"addresses": [ip], "nodeName": node, "zone": zone});
+    let (fact, _) = slice(json!({"endpoints": [
+        endpoint("10.0.0.1", json!("n1"), json!("a")),
+        endpoint("10.0.0.2", json!("n1"), json!("a")),
+        endpoint("10.0.0.3", json!("n1"), json!("b")),
+        endpoint("10.0.0.4", json!("n1"), json!("")),
+        endpoint("10.0.0.5", Value::Null, json!("a")),
+        endpoint("10.0.0.6", Value::Null, json!("")),
+    ]}));
+    let fact = fact.unwrap();
+    let locations: Vec<_> = fact.endpoints.iter().map(|endpoint| endpoint.location.as_ref()).collect();
+    let zones: Vec<_> =
+        locations.iter().map(|location| location.and_then(|location| location.zone.as_deref())).collect();
+    assert_eq!(zones, [Some("a"), Some("a"), Some("b"), None, Some("a"), None]);
+    assert!(Arc::ptr_eq(locations[0].unwrap(), locations[1].unwrap()));
+    assert_eq!(locations[5], None);
+}
+
 #[test]
 fn o27_o31_trigger_time() {
     let time = |text: &str| {

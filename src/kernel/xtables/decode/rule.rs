@@ -7,9 +7,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::token::Tokens;
-use crate::kernel::xtables::encode::{CT_STATES, ONE, full_mask, is_word, port_unreachable};
+use crate::kernel::ipset::SetName;
+use crate::kernel::xtables::encode::{CT_STATES, MAX_DIRECTIONS, ONE, full_mask, is_word, port_unreachable};
 use crate::kernel::xtables::{
-    AddrTypeMatch, ChainName, CtStates, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule, Target,
+    AddrTypeMatch, ChainName, CtStates, Direction, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule,
+    Target,
 };
 use crate::net::{Endpoint, Family, Protocol};
 
@@ -95,6 +97,11 @@ impl RuleParser {
                 // Quoted by the tool if it has a dot, say.
                 let name = words.value()?;
                 is_word(&name).then(|| Match::Nfacct(Arc::from(&*name)))
+            }
+            "set" => {
+                let invert = words.expect_invertible("--match-set")?;
+                let name = words.word().filter(|name| name.len() <= SetName::MAX)?;
+                Some(Match::Set { invert, set: SetName::new(&*name), directions: directions(&words.word()?)? })
             }
             _ => None,
         }
@@ -285,6 +292,17 @@ fn states(text: &str) -> Option<CtStates> {
     text.split(',').try_fold(CtStates(0), |states, name| {
         CT_STATES.iter().find(|(known, _)| *known == name).map(|(_, state)| states.with(*state))
     })
+}
+
+/// `src` and `dst` with commas between.
+fn directions(text: &str) -> Option<Box<[Direction]>> {
+    let direction = |word| match word {
+        "src" => Some(Direction::Source),
+        "dst" => Some(Direction::Destination),
+        _ => None,
+    };
+    let directions: Box<[Direction]> = text.split(',').map(direction).collect::<Option<_>>()?;
+    (directions.len() <= MAX_DIRECTIONS).then_some(directions)
 }
 
 /// `0xVALUE` or `0xVALUE/0xMASK`.

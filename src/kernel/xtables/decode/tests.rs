@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::kernel::ipset::SetName;
 use crate::kernel::xtables::encode::{ONE, rule_text, unwritable};
 use crate::kernel::xtables::testing::family_and_rule;
-use crate::kernel::xtables::{CtStates, InterfaceMatch, Match, PortRange, RecentAction, Rule, Target};
+use crate::kernel::xtables::{CtStates, Direction, InterfaceMatch, Match, PortRange, RecentAction, Rule, Target};
 use crate::net::{Endpoint, Protocol};
 
 fn any_chain(name: &str) -> Option<ChainName> {
@@ -83,6 +84,10 @@ fn habits_of_other_versions() {
         let rule = Rule { matches, target, ..Rule::default() };
         assert_eq!(parse(family, text), Some(rule), "{text}");
     }
+    let lookup = parse(Family::V6, "-m set ! --match-set KUBE-6-LOOP-BACK dst,dst,src -j MASQUERADE").unwrap();
+    let directions = [Direction::Destination, Direction::Destination, Direction::Source].into();
+    let set = SetName::new("KUBE-6-LOOP-BACK");
+    assert_eq!(lookup.matches, [Match::Set { invert: true, set, directions }]);
     let numbered = parse(Family::V4, "-p 132 -m sctp --dport 7").unwrap();
     assert_eq!(rule_text(Family::V4, &numbered), "-p sctp -m sctp --dport 7");
 }
@@ -118,6 +123,17 @@ fn what_is_not_understood_is_not_a_rule() {
         "-m addrtype --src-type UNICAST",
         "-m conntrack --ctstate NEW --ctproto 6",
         "-m conntrack --ctstate NEW,FRESH",
+        "-m set --match-set A",
+        "-m set --match-set A any",
+        "-m set --match-set A dst,",
+        "-m set --match-set A dst,dst,dst,dst",
+        "-m set --match-set A dst dst",
+        "-m set --match-set A dst --return-nomatch",
+        "-m set --match-set A dst ! --update-counters",
+        "-m set --match-set A dst --packets-gt 3",
+        "-m set --match-set NAME-OF-THIRTY-TWO-BYTES--------X dst",
+        "-m set --match-set \"A B\" dst",
+        "-m set --set A dst",
         "-m mark --mark 16384",
         "-m comment --comment \"a\"b",
         "-m comment --comment \"a",
@@ -223,7 +239,18 @@ fn what_cannot_be_written_is_told() {
         let action = RecentAction::Check { seconds, reap: false };
         matching(Match::Recent { name: "x".repeat(length).into(), action })
     };
+    let lookup = |name: &str, directions: usize| {
+        let directions = vec![Direction::Destination; directions].into();
+        matching(Match::Set { invert: false, set: SetName::new(name), directions })
+    };
     for (rule, writable) in [
+        (lookup(&"x".repeat(31), 1), true),
+        (lookup("x", 3), true),
+        (lookup("x", 0), false),
+        (lookup("x", 4), false),
+        (lookup("", 1), false),
+        (lookup("x y", 1), false),
+        (lookup("-x", 1), false),
         (from("x".repeat(15)), true),
         (from("x".repeat(16)), false),
         (ports(Protocol::Tcp, 0, u16::MAX - 1), true),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::read;
+use super::sets::SetIndexes;
 use super::transaction::of_conversation;
 use super::write::{Limits, Writer};
 use crate::kernel::netlink::{NetlinkError, Protocol, Socket};
@@ -165,8 +166,9 @@ impl Xtables for NftDriver {
             }
         })
         .map_err(failed)?;
+        let mut sets = SetIndexes::default();
         for (name, builtin) in found {
-            let rules = read::rules(socket, family, table, name.as_str()).map_err(failed)?;
+            let rules = read::rules(socket, family, table, name.as_str(), &mut sets).map_err(failed)?;
             visit(ObservedChain { name, builtin, rules: rules.into_iter().map(|(_, rule)| rule).collect() });
         }
         Ok(())
@@ -180,9 +182,10 @@ impl Xtables for NftDriver {
         visit: &mut dyn FnMut(ObservedChain),
     ) -> Result<(), ObserveError> {
         let socket = &mut opened(&mut self.open).map_err(failed)?.socket;
+        let mut sets = SetIndexes::default();
         for name in names {
             let Some(builtin) = read::chain(socket, family, table, name.as_str()).map_err(failed)? else { continue };
-            let rules = read::rules(socket, family, table, name.as_str()).map_err(failed)?;
+            let rules = read::rules(socket, family, table, name.as_str(), &mut sets).map_err(failed)?;
             let rules = rules.into_iter().map(|(_, rule)| rule).collect();
             visit(ObservedChain { name: name.clone(), builtin, rules });
         }

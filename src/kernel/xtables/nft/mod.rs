@@ -10,6 +10,7 @@
 //! | `hook` | where the built-in chains hang |
 //! | `wire` | messages: tables, chains, rules, generations |
 //! | `read` | lists of chains and rules |
+//! | `sets` | the indexes by which rules refer to sets |
 //! | `edit` | the smallest edit of a chain's rules, by handle |
 //! | `transaction` | messages that come into force together |
 //! | `write` | a difference as transactions of bounded size |
@@ -31,6 +32,7 @@ pub mod expression;
 mod hook;
 pub mod probe;
 mod read;
+pub mod sets;
 #[cfg(test)]
 mod tests;
 mod transaction;

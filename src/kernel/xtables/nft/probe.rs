@@ -70,7 +70,7 @@ fn ask(socket: &mut Socket, family: Family, extension: &Extension) -> Result<Opt
             .put_u32_be(COMPAT_REVISION, extension.revision)
             .put_u32_be(COMPAT_TYPE, extension.kind);
     });
-    Ok(read::answer(socket, &mut batch, |_| Some(()))?.err())
+    Ok(socket.ask(&mut batch, |_| Some(()))?.err())
 }
 
 /// Whether the kernel has the match of this name and revision for rules of a family.

@@ -4,9 +4,10 @@
 //! chain, 6.18).
 
 use super::expression;
+use super::sets::SetIndexes;
 use super::wire::{self, Handle, ListedChain};
 use crate::kernel::netlink::nfnetlink::split_header;
-use crate::kernel::netlink::{Answer, Attributes, Batch, Message, NetlinkError, Refusal, Socket};
+use crate::kernel::netlink::{Attributes, Batch, Message, NetlinkError, Socket};
 use crate::kernel::xtables::{ObservedRule, Table};
 use crate::net::Family;
 
@@ -22,26 +23,11 @@ pub fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
     const ASKED: &str = "ask for the generation of nf_tables";
     let mut batch = Batch::new(ASKED);
     wire::ask_generation(&mut batch);
-    match answer(socket, &mut batch, |message| wire::read_generation(message.kind, attributes(message)?))? {
+    match socket.ask(&mut batch, |message| wire::read_generation(message.kind, attributes(message)?))? {
         Ok(Some(generation)) => Ok(generation),
         Ok(None) => Err(NetlinkError::Malformed { asked: ASKED, what: "it names no generation" }),
         Err(refusal) => Err(NetlinkError::Refused { asked: ASKED, refusal }),
     }
-}
-
-/// Sends one question; gives the first answer that `read` understands, or the kernel's refusal.
-pub(super) fn answer<T>(
-    socket: &mut Socket,
-    batch: &mut Batch,
-    read: impl Fn(&Message<'_>) -> Option<T>,
-) -> Result<Result<Option<T>, Refusal>, NetlinkError> {
-    let mut said = Ok(None);
-    socket.transact(batch, |_, answer| match (answer, &said) {
-        (Answer::Message(message), Ok(None)) => said = Ok(read(&message)),
-        (Answer::Message(_), _) => {}
-        (Answer::Refused(refusal), _) => said = Err(refusal),
-    })?;
-    Ok(said)
 }
 
 /// Visits every chain of a family.
@@ -72,7 +58,7 @@ pub(super) fn chain(
     let mut batch = Batch::new(ASKED);
     wire::ask_chain(&mut batch, family, table, name);
     let read = |message: &Message<'_>| Some(wire::read_chain(message.kind, attributes(message)?)?.builtin);
-    match answer(socket, &mut batch, read)? {
+    match socket.ask(&mut batch, read)? {
         Ok(found) => Ok(found),
         // No such chain, or no such table.
         Err(refusal) if refusal.errno() == Errno::ENOENT => Ok(None),
@@ -118,10 +104,25 @@ pub(super) fn rules(
     family: Family,
     table: Table,
     chain: &str,
+    sets: &mut SetIndexes,
 ) -> Result<Vec<(Handle, ObservedRule)>, NetlinkError> {
     let mut rules = Vec::new();
+    // Those that look in sets of which nothing is known yet: the kernel can be asked when the list is at its end.
+    let mut later: Vec<(usize, Vec<u8>)> = Vec::new();
     each_rule(socket, family, table, chain, &mut |handle, expressions| {
-        rules.push((handle, expression::read_rule(family, expressions)));
+        let rule = expression::read_rule(family, expressions.clone(), sets);
+        if rule.known().is_none() && expression::set_indexes(expressions.clone()).any(|index| !sets.is_asked(index)) {
+            later.push((rules.len(), expressions.clone().take_rest().to_vec()));
+        }
+        rules.push((handle, rule));
     })?;
+    for (at, bytes) in later {
+        for index in expression::set_indexes(Attributes::new(&bytes)) {
+            sets.ask_name(socket, index)?;
+        }
+        if let Some((_, rule)) = rules.get_mut(at) {
+            *rule = expression::read_rule(family, Attributes::new(&bytes), sets);
+        }
+    }
     Ok(rules)
 }

@@ -7,6 +7,7 @@ use crate::net::Family;
 
 use super::expression;
 use super::hook::Hook;
+use super::sets::SetIndexes;
 
 /// `NFT_MSG_*`
 const NEW_TABLE: u8 = 0;
@@ -116,8 +117,16 @@ pub enum Spot {
     InsteadOf(Handle),
 }
 
-/// Adds a rule.
-pub fn put_rule(batch: &mut Batch, family: Family, table: Table, chain: &str, spot: Spot, rule: &Rule) {
+/// Adds a rule. The sets that it names must be known.
+pub fn put_rule(
+    batch: &mut Batch,
+    family: Family,
+    table: Table,
+    chain: &str,
+    spot: Spot,
+    rule: &Rule,
+    sets: &SetIndexes,
+) {
     let message_flags = match spot {
         Spot::Head | Spot::Before(_) => flags::CREATE,
         Spot::Tail => flags::CREATE | flags::APPEND,
@@ -130,7 +139,7 @@ pub fn put_rule(batch: &mut Batch, family: Family, table: Table, chain: &str, sp
             Spot::Before(handle) => drop(body.put(RULE_POSITION, &handle.to_be_bytes())),
             Spot::Head | Spot::Tail => {}
         }
-        expression::put_rule(body, family, rule);
+        expression::put_rule(body, family, rule, sets);
     });
 }
 

@@ -7,12 +7,16 @@ use super::driver::{Stop, Written};
 use super::edit::{Edit, edits};
 use super::hook::hook;
 use super::read;
+use super::sets::SetIndexes;
 use super::transaction::{Outcome, Transaction};
 use super::wire::{self, Handle, Spot};
+use crate::kernel::ipset::SetName;
 use crate::kernel::netlink::{NetlinkError, Socket};
 use crate::kernel::watch::{OwnWrites, Write, Writing};
 use crate::kernel::xtables::order::{Content, Script, Section};
-use crate::kernel::xtables::{BuiltinChange, ChainKey, ChainName, Changes, ObservedRule, Rule, Table};
+use crate::kernel::xtables::{
+    ApplyError, ApplyErrorKind, BuiltinChange, ChainKey, ChainName, Changes, Match, ObservedRule, Rule, Table,
+};
 use crate::net::Family;
 
 /// A larger change is cut: while a transaction is in the kernel's hands, all other changes of the ruleset wait (20,000
@@ -65,6 +69,7 @@ pub(super) struct Writer<'a> {
     generation: u32,
     /// The tables that the open transaction is about.
     tables: HashSet<Table>,
+    sets: SetIndexes,
     /// The tables that are known to be there.
     made: HashSet<Table>,
     /// All chains of the family, where many are concerned.
@@ -90,6 +95,7 @@ impl<'a> Writer<'a> {
             transaction: Transaction::new(),
             generation: 0,
             tables: HashSet::new(),
+            sets: SetIndexes::default(),
             made: HashSet::new(),
             listed: None,
         }
@@ -185,7 +191,7 @@ impl<'a> Writer<'a> {
         if self.listed.is_some() && !self.is_there(table, name)? {
             return Ok(Vec::new());
         }
-        Ok(read::rules(self.socket, self.family, table, name.as_str())?)
+        Ok(read::rules(self.socket, self.family, table, name.as_str(), &mut self.sets)?)
     }
 
     fn fill(&mut self, table: Table, content: &Content<'_>) -> Result<(), Stop> {
@@ -204,36 +210,52 @@ impl<'a> Writer<'a> {
 
     fn edit(&mut self, key: &ChainKey, edit: &Edit<'_>, depends: bool) -> Result<(), Stop> {
         let (family, table, name) = (self.family, key.table, key.name.as_str());
-        self.add(Some(key), |batch| match edit {
-            Edit::Put(spot, rule) => wire::put_rule(batch, family, table, name, *spot, rule),
-            Edit::Delete(handle) => wire::delete_rules(batch, family, table, name, Some(*handle)),
-        })?;
+        match edit {
+            Edit::Put(spot, rule) => self.put(key, *spot, rule)?,
+            Edit::Delete(handle) => {
+                self.add(Some(key), |batch| wire::delete_rules(batch, family, table, name, Some(*handle)))?;
+            }
+        }
         self.transaction.depends |= depends;
+        Ok(())
+    }
+
+    /// A rule names sets, and the kernel wants their indexes.
+    fn put(&mut self, key: &ChainKey, spot: Spot, rule: &Rule) -> Result<(), Stop> {
+        for item in &rule.matches {
+            if let Match::Set { set, .. } = item
+                && self.sets.ask_index(self.socket, set)?.is_none()
+            {
+                return Err(Stop::Failed(no_such_set(key, set)));
+            }
+        }
+        self.make_room()?;
+        let (family, table, name) = (self.family, key.table, key.name.as_str());
+        self.transaction.add(Some(key), |batch| wire::put_rule(batch, family, table, name, spot, rule, &self.sets));
         Ok(())
     }
 
     /// A rule of a chain that is not ours alone.
     fn builtin(&mut self, change: &BuiltinChange) -> Result<(), Stop> {
         let key = change.chain();
-        let (family, table, name) = (self.family, key.table, key.name.as_str());
         let (spot, rule) = match change {
             BuiltinChange::Insert(_, rule) => (Spot::Head, rule),
             BuiltinChange::Append(_, rule) => (Spot::Tail, rule),
             BuiltinChange::Delete(_, rule) => return self.delete_first_equal(key, rule),
-            BuiltinChange::CreateChain(_) if self.is_there(table, &key.name)? => return Ok(()),
+            BuiltinChange::CreateChain(_) if self.is_there(key.table, &key.name)? => return Ok(()),
             BuiltinChange::CreateChain(_) => return self.make(key),
         };
         // The tool may have deleted a built-in chain that was empty: 1.8.8 and later do with `-X`.
-        if hook(table, name).is_some() {
+        if hook(key.table, key.name.as_str()).is_some() {
             self.make(key)?;
         }
         self.transaction.depends = true;
-        self.add(Some(key), |batch| wire::put_rule(batch, family, table, name, spot, rule))
+        self.put(key, spot, rule)
     }
 
     /// There may be none any more: then that is as it should be.
     fn delete_first_equal(&mut self, key: &ChainKey, rule: &Rule) -> Result<(), Stop> {
-        let held = read::rules(self.socket, self.family, key.table, key.name.as_str())?;
+        let held = read::rules(self.socket, self.family, key.table, key.name.as_str(), &mut self.sets)?;
         match held.iter().find(|(_, held)| held == rule) {
             Some((handle, _)) => self.edit(key, &Edit::Delete(*handle), true),
             None => Ok(()),
@@ -270,14 +292,18 @@ impl<'a> Writer<'a> {
         about: Option<&ChainKey>,
         write: impl FnOnce(&mut crate::kernel::netlink::Batch),
     ) -> Result<(), Stop> {
-        if self.transaction.size() > self.limits.capacity {
-            if self.atomic {
-                return Err(Stop::TooLarge);
-            }
-            self.commit()?;
-        }
+        self.make_room()?;
         self.transaction.add(about, write);
         Ok(())
+    }
+
+    /// Ends a transaction that takes no more.
+    fn make_room(&mut self) -> Result<(), Stop> {
+        match self.transaction.size() > self.limits.capacity {
+            true if self.atomic => Err(Stop::TooLarge),
+            true => self.commit(),
+            false => Ok(()),
+        }
     }
 
     /// Ends the transaction at a good place if it is large enough.
@@ -311,5 +337,15 @@ impl<'a> Writer<'a> {
             }
         }
         Err(Stop::Outdated)
+    }
+}
+
+fn no_such_set(chain: &ChainKey, set: &SetName) -> ApplyError {
+    ApplyError {
+        kind: ApplyErrorKind::Refused,
+        message: format!(
+            "a rule of chain {chain} looks in the ipset {set}, which is not there; remedy: make the set before the rule"
+        ),
+        chain: Some(chain.clone()),
     }
 }

@@ -5,7 +5,7 @@ use super::{Prefix, Tree};
 use crate::kernel::xtables::{ChainName, Rule};
 use crate::model::Settings;
 use crate::net::Family;
-use crate::plan::iptables::build::{Build, rule};
+use crate::plan::build::{Build, rule};
 use crate::plan::iptables::service;
 
 /// How many entries a chain holds as plain rules before it branches.

@@ -6,10 +6,10 @@
 
 use super::wire::{Field, Misread};
 use crate::source::wire::{
-    ANNOTATION_INITIAL_EVENTS_END, ANNOTATION_TRIGGER_TIME, Annotations, ClientIpConfig, Endpoint, EndpointConditions,
-    EndpointHints, EndpointSlice, First, Ingress, LABEL_HEADLESS, LABEL_PROXY_NAME, LABEL_SERVICE_NAME, LABEL_ZONE,
-    Labels, LoadBalancerStatus, Metadata, NameRef, Node, NodeAddress, NodeSpec, NodeStatus, Service, ServiceCidr,
-    ServiceCidrSpec, ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig, SlicePort, Taint, Text,
+    Annotations, ClientIpConfig, Endpoint, EndpointConditions, EndpointHints, EndpointSlice, First, Ingress,
+    LABEL_HEADLESS, LABEL_PROXY_NAME, LABEL_SERVICE_NAME, LABEL_ZONE, Labels, LoadBalancerStatus, Metadata, NameRef,
+    Node, NodeAddress, NodeSpec, NodeStatus, Service, ServiceCidr, ServiceCidrSpec, ServicePort, ServiceSpec,
+    ServiceStatus, SessionAffinityConfig, SlicePort, Taint, Text,
 };
 
 type Filled = Result<(), Misread>;
@@ -31,7 +31,7 @@ fn metadata<'a>(metadata: &mut Metadata<Text<'a>>, field: &Field<'a>) -> Filled 
         // That there is a time is all that is asked for.
         9 => metadata.deletion_timestamp = field.bytes("deletionTimestamp").map(|_| Some(Text::default()))?,
         11 => label(metadata.labels.get_or_insert_default(), field.entry("labels")?),
-        12 => annotation(metadata.annotations.get_or_insert_default(), field.entry("annotations")?),
+        12 => annotation(&mut metadata.annotations, field.entry("annotations")?),
         _ => {}
     }
     Ok(())
@@ -47,11 +47,9 @@ fn label<'a>(labels: &mut Labels<Text<'a>>, (key, value): (Text<'a>, Text<'a>)) 
     }
 }
 
-fn annotation<'a>(annotations: &mut Annotations<Text<'a>>, (key, value): (Text<'a>, Text<'a>)) {
-    match &*key {
-        ANNOTATION_TRIGGER_TIME => annotations.trigger_time = Some(value),
-        ANNOTATION_INITIAL_EVENTS_END => annotations.initial_events_end = Some(value),
-        _ => {}
+fn annotation<'a>(annotations: &mut Option<Annotations<Text<'a>>>, (key, value): (Text<'a>, Text<'a>)) {
+    if let Some(place) = Annotations::place(&key) {
+        *place(annotations.get_or_insert_default()) = Some(value);
     }
 }
 
@@ -166,6 +164,7 @@ fn endpoint<'a>(endpoint: &mut Endpoint<Text<'a>>, field: &Field<'a>) -> Filled 
         }
         2 => field.message("conditions", endpoint.conditions.get_or_insert_default(), conditions)?,
         6 => endpoint.node_name = Some(field.text("nodeName")?),
+        7 => endpoint.zone = Some(field.text("zone")?),
         8 => field.message("hints", endpoint.hints.get_or_insert_default(), hints)?,
         _ => {}
     }

@@ -54,8 +54,8 @@ fn a_message_made_by_hand_is_read() {
     // ready 1 = true, terminating 3 = false
     let conditions = field(2, &[b"\x08\x01\x18\x00"]);
     let hints = field(8, &[&field(1, &[&field(1, &[b"z"])])]);
-    let unread = [field(3, &[b"host"]), field(7, &[b"zone"])].concat();
-    let endpoint = field(2, &[&field(1, &[b"10.1.0.1"]), &conditions, &unread, &field(6, &[b"n"]), &hints]);
+    let (unread, zone) = (field(3, &[b"host"]), field(7, &[b"zone"]));
+    let endpoint = field(2, &[&field(1, &[b"10.1.0.1"]), &conditions, &unread, &field(6, &[b"n"]), &zone, &hints]);
     // name "", protocol TCP, port 3 = 8080
     let port = field(3, &[&field(1, &[]), &field(2, &[b"TCP"]), b"\x18\x90\x3f"]);
     let slice = field(2, &[&metadata, &endpoint, &port, &field(4, &[b"IPv4"])]);
@@ -76,6 +76,7 @@ fn a_message_made_by_hand_is_read() {
     assert_eq!((endpoint.ip.to_string().as_str(), endpoint.node()), ("10.1.0.1", Some("n")));
     assert!(endpoint.conditions.ready && endpoint.conditions.serving && !endpoint.conditions.terminating);
     assert_eq!(*endpoint.hints().unwrap().zones, ["z".into()]);
+    assert_eq!(endpoint.location.as_ref().unwrap().zone.as_deref(), Some("zone"));
 }
 
 #[test]
@@ -183,6 +184,29 @@ fn a_bad_object_does_not_stop_the_page() {
     }
 }
 
+/// An annotation that cannot be read is told once, however often the object is listed, in either encoding, until it is
+/// mended and broken again.
+#[test]
+fn a_bad_annotation_is_told_once() {
+    let (mut decoder, status) = decoder(Kind::Service);
+    let mut told_after = |weights: &str| {
+        let annotations = json!({"weir.dev/weights": weights, "weir.dev/scheduler": "lc"});
+        let object = json!({"metadata": {"namespace": "ns", "name": "a", "annotations": annotations}});
+        let metadata = json!({"resourceVersion": "7"});
+        let raw = encoder::raw("Service", &object);
+        let list = encoder::list("Service", &metadata, std::iter::once(raw.as_slice()));
+        let text = json!({"metadata": metadata, "items": [object]}).to_string();
+        for (encoding, body) in [(Encoding::Protobuf, &*list), (Encoding::Json, text.as_bytes())] {
+            let page = decoder.page(encoding, body).unwrap();
+            let [Change::Present(Fact::Service(service))] = page.changes.as_slice() else { panic!("{page:?}") };
+            assert_eq!(service.tuning.as_ref().unwrap().scheduler.as_deref(), Some("lc"));
+        }
+        status.problems()
+    };
+    assert_eq!([told_after("zone=a"), told_after("zone=a"), told_after("zone=b")], [1, 1, 2]);
+    assert_eq!([told_after("zone=a:1"), told_after("zone=a")], [2, 3]);
+}
+
 fn text() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => prop_oneof![
@@ -215,14 +239,30 @@ fn texts() -> impl Strategy<Value = Value> {
     list(text().prop_map(|text| if text.is_null() { "".into() } else { text }))
 }
 
+/// Annotations that tune a service, good and bad.
+fn tuning() -> impl Strategy<Value = Vec<(&'static str, String)>> {
+    let names = [
+        "weir.dev/scheduler",
+        "weir.dev/scheduler-flags",
+        "weir.dev/weights",
+        "weir.dev/drain-seconds",
+        "kube-router.io/service.scheduler",
+        "kube-router.io/service.schedflags",
+    ];
+    let value = "rr|lc|l c|sh-port|flag-1,sh-port|port|zone=[ab]:[0-9]{1,6}(,node=n:2)?|[0-9]{1,9}|\\PC{0,3}";
+    vec((prop::sample::select(names.to_vec()), value), 0..4).boxed()
+}
+
 fn metadata() -> impl Strategy<Value = Value> {
-    (word(), text(), text(), text(), text(), flag(), any::<u32>()).prop_map(
-        |(name, namespace, service, time, zone, deleted, version)| {
+    (word(), text(), text(), text(), text(), flag(), any::<u32>(), tuning()).prop_map(
+        |(name, namespace, service, time, zone, deleted, version, tuning)| {
             let mut labels =
                 json!({"app": "x", "kubernetes.io/service-name": service, "topology.kubernetes.io/zone": zone});
             labels.as_object_mut().unwrap().retain(|_, value| !value.is_null());
             let deleted = deleted.as_bool().map(|_| "2026-03-01T09:14:07Z");
             let mut annotations = json!({"endpoints.kubernetes.io/last-change-trigger-time": time, "a": "b"});
+            let tuning = tuning.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value)));
+            annotations.as_object_mut().unwrap().extend(tuning);
             annotations.as_object_mut().unwrap().retain(|_, value| !value.is_null());
             json!({"name": name, "namespace": namespace, "labels": labels, "annotations": annotations,
                    "resourceVersion": version.to_string(), "deletionTimestamp": deleted,
@@ -258,9 +298,9 @@ fn slice() -> impl Strategy<Value = Value> {
     let port = (text(), text(), number())
         .prop_map(|(name, protocol, port)| json!({"name": name, "protocol": protocol, "port": port}));
     let named = || list(word().prop_map(|name| json!({"name": name})));
-    let endpoint = (texts(), text(), flag(), flag(), flag(), named(), named()).prop_map(
-        |(addresses, node, ready, serving, terminating, zones, nodes)| {
-            json!({"addresses": addresses, "nodeName": node, "zone": "z", "hostname": "h",
+    let endpoint = (texts(), text(), text(), flag(), flag(), flag(), named(), named()).prop_map(
+        |(addresses, node, zone, ready, serving, terminating, zones, nodes)| {
+            json!({"addresses": addresses, "nodeName": node, "zone": zone, "hostname": "h",
                    "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
                    "hints": {"forZones": zones, "forNodes": nodes}, "targetRef": {"kind": "Pod", "name": "p"}})
         },

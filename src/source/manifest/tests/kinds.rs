@@ -13,6 +13,9 @@ items:
     annotations:
       kubectl.kubernetes.io/last-applied-configuration: |
         {"apiVersion":"v1","kind":"Service"}
+      weir.dev/drain-seconds: "30"
+      weir.dev/scheduler: lc
+      weir.dev/weights: zone=z1:3
     creationTimestamp: "2026-01-02T03:04:05Z"
     labels:
       app: web
@@ -103,6 +106,32 @@ fn what_kubectl_prints_is_read() {
     assert_eq!(slice.endpoints[0].ip.to_string(), "10.1.0.7");
     assert_eq!(slice.endpoints[0].node(), Some("node-a"));
     assert_eq!(&*slice.endpoints[0].hints().unwrap().zones[0], "z1");
+    assert_eq!(slice.endpoints[0].location.as_ref().unwrap().zone.as_deref(), Some("z1"));
+    let tuning = service.tuning.as_ref().unwrap();
+    assert_eq!((tuning.scheduler.as_deref(), tuning.drain_seconds), (Some("lc"), Some(30)));
+    assert_eq!(tuning.weights.zones.get("z1"), Some(&3));
+}
+
+/// An annotation that cannot be read is one notice while it is there, and what it is about is served. As in Go's JSON, a
+/// number is no text: that is a mistake of the file, with its place.
+#[test]
+fn annotations_that_cannot_be_read() {
+    let text = |annotation: &str| {
+        let head = format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  annotations: {{{annotation}}}\n");
+        head + "spec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}\n"
+    };
+    let mut folder = folder();
+    let a = file("a.yaml");
+    for expected in [1, 0] {
+        folder.update(&a, text("weir.dev/weights: heavy").as_bytes());
+        let settled = folder.settle();
+        assert_eq!((settled.notices.len(), services(&settled.updates).len()), (expected, expected));
+    }
+    folder.update(&a, text("weir.dev/drain-seconds: 30").as_bytes());
+    let settled = folder.settle();
+    let [Notice::Broken(error)] = settled.notices.as_slice() else { panic!("{:?}", settled.notices) };
+    let error = error.to_string();
+    assert!(error.contains("a.yaml:5:") && error.contains("metadata.annotations[weir.dev/drain-seconds]"), "{error}");
 }
 
 /// The same objects lead to the same facts, whatever they are written in.

@@ -7,6 +7,7 @@ use super::read::{Expression, Extension, Source};
 use super::wire::{compare, meta, payload, verdict};
 use crate::kernel::netlink::Attributes;
 use crate::kernel::xtables::encode::push_rule;
+use crate::kernel::xtables::nft::sets::SetIndexes;
 use crate::kernel::xtables::{Match, Rule};
 use crate::net::{Family, stable_hash64};
 
@@ -15,10 +16,10 @@ const MOST: usize = 32;
 
 /// One line: what is known as `iptables-save` would print it, in the order of the expressions, and the rest in
 /// brackets. Different rules have different texts.
-pub fn text(family: Family, expressions: Attributes<'_>) -> String {
+pub fn text(family: Family, expressions: Attributes<'_>, sets: &SetIndexes) -> String {
     let mut text = String::new();
     let mut protocol = None;
-    for part in Parts::new(family, expressions) {
+    for part in Parts::new(family, expressions, sets) {
         let mut known = Rule::default();
         match part {
             Part::Source(net) => known.source = Some(net),

@@ -35,34 +35,46 @@ mod wire;
 mod write;
 
 use self::parts::{Part, Parts};
+use self::read::Expression;
 use crate::kernel::netlink::{Attributes, Body};
 use crate::kernel::xtables::encode::unwritable;
+use crate::kernel::xtables::nft::sets::SetIndexes;
 use crate::kernel::xtables::{Match, ObservedRule, PortRange, Rule, Target};
 use crate::net::{Family, Protocol};
 
 /// Appends the attributes of a `NEWRULE` request that say what the rule does: `NFTA_RULE_EXPRESSIONS` and
 /// `NFTA_RULE_COMPAT`.
 ///
-/// The rule must be writable: [`encode::unwritable`](super::super::encode::unwritable) says `None`.
-pub fn put_rule(body: &mut Body<'_>, family: Family, rule: &Rule) {
-    write::put_rule(body, family, rule);
+/// The rule must be writable: [`encode::unwritable`](super::super::encode::unwritable) says `None`. The sets that it names
+/// must be known.
+pub fn put_rule(body: &mut Body<'_>, family: Family, rule: &Rule, sets: &SetIndexes) {
+    write::put_rule(body, family, rule, sets);
 }
 
 /// Reads the payload of a dumped rule's `NFTA_RULE_EXPRESSIONS`. A rule that is not understood exactly is
-/// [`ObservedRule::Verbatim`], in the words of `iptables-save` as far as they go and with what is foreign in brackets.
-pub fn read_rule(family: Family, expressions: Attributes<'_>) -> ObservedRule {
-    match assemble(family, expressions.clone()) {
+/// [`ObservedRule::Verbatim`], in the words of `iptables-save` as far as they go and with what is foreign in brackets; so is
+/// one that looks in a set which is not known.
+pub fn read_rule(family: Family, expressions: Attributes<'_>, sets: &SetIndexes) -> ObservedRule {
+    match assemble(family, expressions.clone(), sets) {
         Some(rule) => ObservedRule::Known(rule),
-        None => ObservedRule::Verbatim(describe::text(family, expressions).into()),
+        None => ObservedRule::Verbatim(describe::text(family, expressions, sets).into()),
     }
 }
 
+/// The indexes of the sets that a rule looks in.
+pub fn set_indexes(expressions: Attributes<'_>) -> impl Iterator<Item = u16> {
+    expressions.filter_map(|element| match read::read(element) {
+        Expression::Match(found) => extension::set_index(found.name, found.info),
+        _ => None,
+    })
+}
+
 /// The rule, if every part is known, none is there twice and the whole could be written again.
-fn assemble(family: Family, expressions: Attributes<'_>) -> Option<Rule> {
+fn assemble(family: Family, expressions: Attributes<'_>, sets: &SetIndexes) -> Option<Rule> {
     let mut rule = Rule::default();
     let mut counter = None;
     let mut native_ports = None;
-    for part in Parts::new(family, expressions) {
+    for part in Parts::new(family, expressions, sets) {
         if rule.target.is_some() {
             return None;
         }

@@ -8,6 +8,7 @@ use super::native;
 use super::read::{Expression, Source, read};
 use super::wire::{Addresses, compare, meta, payload, verdict};
 use crate::kernel::netlink::Attributes;
+use crate::kernel::xtables::nft::sets::SetIndexes;
 use crate::kernel::xtables::{ChainName, InterfaceMatch, Match, NetMatch, PortRange, Target};
 use crate::net::{Family, Protocol};
 
@@ -48,13 +49,14 @@ impl Loaded<'_> {
 /// Reads the parts of a list of expressions.
 pub struct Parts<'a> {
     family: Family,
+    sets: &'a SetIndexes,
     elements: Attributes<'a>,
     loaded: Option<Loaded<'a>>,
 }
 
 impl<'a> Parts<'a> {
-    pub fn new(family: Family, elements: Attributes<'a>) -> Self {
-        Parts { family, elements, loaded: None }
+    pub fn new(family: Family, elements: Attributes<'a>, sets: &'a SetIndexes) -> Self {
+        Parts { family, sets, elements, loaded: None }
     }
 
     /// The part that an expression completes; `None` if there must be more.
@@ -74,7 +76,7 @@ impl<'a> Parts<'a> {
                 return Some(part.unwrap_or(Part::Foreign(loaded, Some(expression))));
             }
             Expression::Match(found) => {
-                read_match(self.family, found.name, found.revision, found.info).map(Part::Match)
+                read_match(self.family, found.name, found.revision, found.info, self.sets).map(Part::Match)
             }
             Expression::Target(found) => {
                 read_target(self.family, found.name, found.revision, found.info).map(Part::Target)

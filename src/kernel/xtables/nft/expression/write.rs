@@ -7,11 +7,12 @@ use super::wire::{
     self, Addresses, bitwise, compare, compat, counter, data, expression, immediate, meta, payload, rule, verdict,
 };
 use crate::kernel::netlink::Body;
+use crate::kernel::xtables::nft::sets::SetIndexes;
 use crate::kernel::xtables::{ChainName, InterfaceMatch, NetMatch, Rule, Target};
 use crate::net::{Family, Protocol};
 
-pub fn put_rule(body: &mut Body<'_>, family: Family, rule: &Rule) {
-    body.nest(rule::EXPRESSIONS, |list| put_expressions(list, family, rule));
+pub fn put_rule(body: &mut Body<'_>, family: Family, rule: &Rule, sets: &SetIndexes) {
+    body.nest(rule::EXPRESSIONS, |list| put_expressions(list, family, rule, sets));
     // The kernel asks it which protocol the extensions may rely on; the tools send it always.
     body.nest(rule::COMPAT, |inner| {
         inner.put_u32_be(compat::PROTOCOL, rule.protocol.map_or(0, |protocol| u32::from(protocol.number())));
@@ -19,7 +20,7 @@ pub fn put_rule(body: &mut Body<'_>, family: Family, rule: &Rule) {
     });
 }
 
-fn put_expressions(list: &mut Body<'_>, family: Family, rule: &Rule) {
+fn put_expressions(list: &mut Body<'_>, family: Family, rule: &Rule, sets: &SetIndexes) {
     put_interface(list, meta::IIFNAME, rule.in_interface.as_ref());
     put_interface(list, meta::OIFNAME, rule.out_interface.as_ref());
     // 1.8.8 misreads a meta expression behind an address; in IPv6 the protocol is one.
@@ -33,7 +34,7 @@ fn put_expressions(list: &mut Body<'_>, family: Family, rule: &Rule) {
         put_protocol(list, family, rule.protocol);
     }
     for item in &rule.matches {
-        put_extension(list, wire::extension::MATCH, &match_extension(family, item));
+        put_extension(list, wire::extension::MATCH, &match_extension(family, item, sets));
     }
     put_counter(list);
     if let Some(target) = &rule.target {

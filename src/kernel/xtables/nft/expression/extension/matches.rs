@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::{Extension, Info};
-use crate::kernel::xtables::encode::is_range;
-use crate::kernel::xtables::{AddrTypeMatch, CtStates, Match, PortRange, RecentAction};
+use crate::kernel::ipset::INVALID_INDEX;
+use crate::kernel::xtables::encode::{MAX_DIRECTIONS, is_range};
+use crate::kernel::xtables::nft::sets::SetIndexes;
+use crate::kernel::xtables::{AddrTypeMatch, CtStates, Direction, Match, PortRange, RecentAction};
 use crate::net::{Family, Protocol};
 
-/// A match as an extension.
-pub fn match_extension(family: Family, item: &Match) -> Extension {
+/// A match as an extension. A set must be known; the kernel refuses a rule that has it nevertheless.
+pub fn match_extension(family: Family, item: &Match, sets: &SetIndexes) -> Extension {
     match item {
         Match::Comment(text) => comment(text),
         Match::Ports { protocol, source, destination } => match protocol {
@@ -33,13 +35,12 @@ pub fn match_extension(family: Family, item: &Match) -> Extension {
             conntrack
         }
         Match::Nfacct(name) => nfacct(name),
-        // TODO(set): the index of the set.
-        Match::Set { .. } => Extension::new("set", 4, 8),
+        Match::Set { invert, set, directions } => lookup(*invert, sets.index(set).unwrap_or(INVALID_INDEX), directions),
     }
 }
 
 /// The match that the known fields describe. Whether the other fields say something too is not looked at here.
-pub(super) fn read(name: &str, info: Info<'_>) -> Option<Match> {
+pub(super) fn read(name: &str, info: Info<'_>, sets: &SetIndexes) -> Option<Match> {
     match name {
         "comment" => Some(Match::Comment(Arc::from(info.text(0, comment::LENGTH)?))),
         "tcp" => read_tcp_or_udp(Protocol::Tcp, tcp::INVERT, info),
@@ -58,6 +59,7 @@ pub(super) fn read(name: &str, info: Info<'_>) -> Option<Match> {
             states: CtStates(info.u16(conntrack::STATES)?),
         }),
         "nfacct" => Some(Match::Nfacct(Arc::from(info.text(0, nfacct::NAME_LENGTH)?))),
+        "set" => read_lookup(info, sets),
         _ => None,
     }
 }
@@ -288,4 +290,45 @@ fn nfacct(name: &str) -> Extension {
     nfacct.significant = nfacct::NAME_LENGTH;
     nfacct.older_revision = Some(0);
     nfacct
+}
+
+/// `struct xt_set_info_match_v4`: the set and which parts of the packet are looked up in it, then conditions on the
+/// counters of the entry, and flags. Revision 4 is what every iptables writes that finds it in the kernel (since 3.19).
+mod set {
+    pub const LENGTH: usize = 48;
+    pub const INDEX: usize = 0;
+    pub const DIMENSIONS: usize = 2;
+    pub const FLAGS: usize = 3;
+
+    /// `IPSET_INV_MATCH`
+    pub const INVERT: u8 = 1;
+}
+
+fn lookup(invert: bool, index: u16, directions: &[Direction]) -> Extension {
+    let mut set = Extension::new("set", 4, set::LENGTH);
+    let (mut flags, mut dimensions) = (if invert { set::INVERT } else { 0 }, 0);
+    for (direction, flag) in directions.iter().zip(source_flags()) {
+        dimensions += 1;
+        if *direction == Direction::Source {
+            flags |= flag;
+        }
+    }
+    set.set_u16(set::INDEX, index).set_u8(set::DIMENSIONS, dimensions).set_u8(set::FLAGS, flags);
+    set
+}
+
+fn read_lookup(info: Info<'_>, sets: &SetIndexes) -> Option<Match> {
+    let flags = info.u8(set::FLAGS)?;
+    let dimensions = usize::from(info.u8(set::DIMENSIONS)?);
+    let direction = |flag| if flags & flag != 0 { Direction::Source } else { Direction::Destination };
+    Some(Match::Set {
+        invert: flags & set::INVERT != 0,
+        set: sets.name(info.u16(set::INDEX)?)?.clone(),
+        directions: source_flags().take(dimensions).map(direction).collect(),
+    })
+}
+
+/// For each part that is looked up, the flag that it is the packet's source: `IPSET_DIM_ONE_SRC` and so on.
+fn source_flags() -> impl Iterator<Item = u8> {
+    (1..=MAX_DIRECTIONS).map(|dimension| 1 << dimension)
 }

@@ -9,6 +9,7 @@ mod targets;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
+use crate::kernel::xtables::nft::sets::SetIndexes;
 use crate::kernel::xtables::{Match, Target};
 use crate::net::Family;
 pub use matches::match_extension;
@@ -18,15 +19,20 @@ pub use targets::target_extension;
 const LONGEST: usize = 296;
 
 /// The match that an extension is, if it says nothing but that.
-pub fn read_match(family: Family, name: &str, revision: u32, info: &[u8]) -> Option<Match> {
-    let found = matches::read(name, Info(info))?;
-    match_extension(family, &found).agrees(name, revision, info).then_some(found)
+pub fn read_match(family: Family, name: &str, revision: u32, info: &[u8], sets: &SetIndexes) -> Option<Match> {
+    let found = matches::read(name, Info(info), sets)?;
+    match_extension(family, &found, sets).agrees(name, revision, info).then_some(found)
 }
 
 /// The target that an extension is, if it says nothing but that.
 pub fn read_target(family: Family, name: &str, revision: u32, info: &[u8]) -> Option<Target> {
     let found = targets::read(family, name, Info(info))?;
     target_extension(family, &found)?.agrees(name, revision, info).then_some(found)
+}
+
+/// The index of the set that a match looks in, of whatever revision: it is the first field of each.
+pub fn set_index(name: &str, info: &[u8]) -> Option<u16> {
+    if name == "set" { Info(info).u16(0) } else { None }
 }
 
 /// An extension as it is written.

@@ -62,6 +62,9 @@ fn structures_are_those_of_the_tools() {
             "00*8 02 00 616263 00*197 00*2 ff*16 00*4",
         ),
         ("-m nfacct --nfacct-name  abc", "nfacct", 1, "616263 00*37"),
+        ("-m set --match-set a dst,src", "set", 4, "0700 02 04 00*44"),
+        ("-m set ! --match-set a dst", "set", 4, "0700 01 01 00*44"),
+        ("-m set ! --match-set a src,src,src", "set", 4, "0700 03 0f 00*44"),
         ("-j MARK --set-xmark 0x4000/0x4000", "MARK", 2, "00400000 00400000"),
         ("-j MARK --set-xmark 0x4000/0x0", "MARK", 2, "00400000 00000000"),
         ("-j MASQUERADE", "MASQUERADE", 0, "01000000 00*20"),
@@ -156,4 +159,47 @@ fn other_contents_are_foreign() {
         let found = read_rule(family, Attributes::new(&list));
         assert!(matches!(found, ObservedRule::Verbatim(_)), "{name} {info}: {found:?}");
     }
+}
+
+/// What else a lookup can ask for, and sets that are not there.
+#[test]
+fn other_lookups_are_foreign() {
+    let mut sets = SetIndexes::default();
+    sets.insert(SetName::new("a"), 7);
+    let good = "0700 02 04 00*44";
+    let read = |revision, info: &str| {
+        super::super::read_rule(Family::V4, Attributes::new(&one_match("set", revision, &bytes(info))), &sets)
+    };
+    assert_eq!(read(4, good), rule(Family::V4, "-m set --match-set a dst,src"));
+    for (revision, info) in [
+        (4, "0800 02 04 00*44"),
+        (4, "ffff 02 04 00*44"),
+        (4, "0700 00 00 00*44"),
+        (4, "0700 04 04 00*44"),
+        (4, "0700 02 08 00*44"),
+        (4, "0700 02 84 00*44"),
+        // --return-nomatch, ! --update-counters, --packets-gt 3
+        (4, "0700 01 02 00*36 80 00*7"),
+        (4, "0700 01 02 00*36 08 00*7"),
+        (4, "0700 01 02 00*4 03 00*7 04 00*31"),
+        (4, "0700 02 04 00*36"),
+        (4, "0700 02"),
+        (4, "07"),
+        (4, ""),
+        (3, good),
+        (1, "0700 02 04 00*4"),
+    ] {
+        let found = read(revision, info);
+        assert!(matches!(found, ObservedRule::Verbatim(_)), "{revision} {info}: {found:?}");
+    }
+}
+
+/// Whatever the revision: the kernel is asked for them.
+#[test]
+fn the_indexes_of_sets_are_found() {
+    let one = |revision, info: &str| one_match("set", revision, &bytes(info));
+    let list =
+        [one(4, "0700 02 04 00*44"), one_match("comment", 0, &[0; 256]), one(1, "0102 02 04 00*4"), one(4, "01")];
+    let found: Vec<u16> = set_indexes(Attributes::new(&list.concat())).collect();
+    assert_eq!(found, [7, 0x201]);
 }

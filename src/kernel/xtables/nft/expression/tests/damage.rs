@@ -3,7 +3,11 @@
 use super::*;
 
 fn read(family: Family, bytes: &[u8]) -> ObservedRule {
-    let found = read_rule(family, Attributes::new(bytes));
+    read_with(family, bytes, &SetIndexes::default())
+}
+
+fn read_with(family: Family, bytes: &[u8], sets: &SetIndexes) -> ObservedRule {
+    let found = super::super::read_rule(family, Attributes::new(bytes), sets);
     if let ObservedRule::Verbatim(text) = &found {
         assert!(!text.contains(char::is_control), "{text:?}");
     }
@@ -26,16 +30,17 @@ proptest! {
     ) {
         prop_assume!(unwritable(family, &rule).is_none());
         let mut bytes = expressions(family, &rule);
+        let sets = sets(&rule);
         let end = end.index(bytes.len());
         // Between two expressions it is whole; where the padding is cut off, nothing is missing.
         if !is_border(&bytes, end) {
-            prop_assert_ne!(read(family, &bytes[..end]), rule);
+            prop_assert_ne!(read_with(family, &bytes[..end], &sets), rule);
         }
         for (at, value) in changes {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
-        read(family, &bytes);
+        read_with(family, &bytes, &sets);
     }
 }
 
@@ -104,6 +109,8 @@ fn every_bit_counts() {
         (Family::V6, "-p tcp -m tcp -j DNAT --to-destination [fd00::1]:80"),
         (Family::V4, "-m mark ! --mark 0x4000/0x4000 -m addrtype ! --src-type LOCAL --dst-type LOCAL -j RETURN"),
         (Family::V6, "-m conntrack ! --ctstate NEW,DNAT -m mark --mark 0x1 -j MARK --set-xmark 0x4000/0x0"),
+        (Family::V4, "-m set ! --match-set KUBE-LOOP-BACK dst,dst,src -j RETURN"),
+        (Family::V6, "-m set --match-set KUBE-6-IPVS-IPS dst -j RETURN"),
         (Family::V4, "-j MASQUERADE --random-fully"),
         (Family::V6, "-j MASQUERADE"),
         (Family::V4, "-j REJECT --reject-with icmp-port-unreachable"),
@@ -117,7 +124,7 @@ fn every_bit_counts() {
             for bit in 0..8 {
                 let mut bytes = good.clone();
                 bytes[at] ^= 1 << bit;
-                let same = read(family, &bytes) == rule;
+                let same = read_with(family, &bytes, &sets(&rule)) == rule;
                 assert!(!same || idle[at] & (1 << bit) != 0, "{text}: bit {bit} of byte {at}");
             }
         }

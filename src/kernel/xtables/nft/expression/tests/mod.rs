@@ -11,6 +11,7 @@ mod dialects;
 use proptest::prelude::*;
 
 use super::*;
+use crate::kernel::ipset::SetName;
 use crate::kernel::netlink::Batch;
 use crate::kernel::xtables::decode::RuleParser;
 use crate::kernel::xtables::testing::family_and_rule;
@@ -25,9 +26,27 @@ fn written(fill: impl FnOnce(&mut Body<'_>)) -> Vec<u8> {
     batch.bytes()[HEADER..].to_vec()
 }
 
+/// The sets that a rule names, each with an index.
+fn sets(rule: &Rule) -> SetIndexes {
+    let mut sets = SetIndexes::default();
+    for (item, index) in rule.matches.iter().zip(7..) {
+        if let Match::Set { set, .. } = item
+            && sets.index(set).is_none()
+        {
+            sets.insert(set.clone(), index);
+        }
+    }
+    sets
+}
+
+/// Reads a rule where no set is known.
+fn read_rule(family: Family, expressions: Attributes<'_>) -> ObservedRule {
+    super::read_rule(family, expressions, &SetIndexes::default())
+}
+
 /// The expressions of a rule.
 fn expressions(family: Family, rule: &Rule) -> Vec<u8> {
-    let bytes = written(|body| put_rule(body, family, rule));
+    let bytes = written(|body| put_rule(body, family, rule, &sets(rule)));
     Attributes::new(&bytes).find(wire::rule::EXPRESSIONS).unwrap().payload.to_vec()
 }
 
@@ -53,7 +72,7 @@ proptest! {
     fn what_is_written_reads_back((family, rule) in family_and_rule()) {
         prop_assume!(unwritable(family, &rule).is_none());
         let bytes = expressions(family, &rule);
-        prop_assert_eq!(read_rule(family, Attributes::new(&bytes)), rule);
+        prop_assert_eq!(super::read_rule(family, Attributes::new(&bytes), &sets(&rule)), rule);
     }
 
     /// Part by part, as for a rule that is not understood: nothing but the order may differ.
@@ -61,7 +80,7 @@ proptest! {
     fn a_known_rule_is_described_in_the_words_of_the_tools((family, rule) in family_and_rule()) {
         prop_assume!(unwritable(family, &rule).is_none());
         let bytes = expressions(family, &rule);
-        let text = describe::text(family, Attributes::new(&bytes));
+        let text = describe::text(family, Attributes::new(&bytes), &sets(&rule));
         let sorted = |text: &str| {
             let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
             words.sort();
@@ -99,7 +118,7 @@ fn the_order_of_expressions() {
     ] {
         let rule = rule(family, &text);
         assert_eq!(names(&expressions(family, &rule)).join(" "), expected, "{text}");
-        let bytes = written(|body| put_rule(body, family, &rule));
+        let bytes = written(|body| put_rule(body, family, &rule, &sets(&rule)));
         let kinds: Vec<u16> = Attributes::new(&bytes).map(|attribute| attribute.kind).collect();
         assert_eq!(kinds, [wire::rule::EXPRESSIONS, wire::rule::COMPAT]);
         let compat = Attributes::new(&bytes).find(wire::rule::COMPAT).unwrap();

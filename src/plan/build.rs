@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::kernel::ipset::SetName;
 use crate::kernel::xtables::{
-    AddrTypeMatch, ChainName, CtStates, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule, Target,
+    AddrTypeMatch, ChainName, CtStates, Direction, InterfaceMatch, Match, NetMatch, PortRange, RecentAction, Rule,
+    Target,
 };
 use crate::model::LocalDetector;
 use crate::net::Protocol;
@@ -39,7 +41,11 @@ pub trait Build: Sized {
     fn mark(self, invert: bool, mark: u32) -> Self;
     fn ct_state(self, invert: bool, states: CtStates) -> Self;
     fn destination_local(self) -> Self;
+    fn destination_elsewhere(self) -> Self;
     fn source_local(self) -> Self;
+    fn source_elsewhere(self) -> Self;
+    /// `-m set [!] --match-set SET src,dst`, a direction for each part of an entry.
+    fn in_set<const N: usize>(self, invert: bool, set: SetName, directions: [Direction; N]) -> Self;
     fn recent(self, name: Arc<str>, action: RecentAction) -> Self;
     /// Matches what the detector takes for local pods (or the opposite). `None` if there is no detector, or nothing to
     /// match: with a `/0` everything is local. The tools do not take `! -s 0.0.0.0/0`, and do not print `-s 0.0.0.0/0`.
@@ -99,8 +105,20 @@ impl Build for Rule {
         self.matching(Match::AddrType(AddrTypeMatch { source_local: None, destination_local: Some(false) }))
     }
 
+    fn destination_elsewhere(self) -> Self {
+        self.matching(Match::AddrType(AddrTypeMatch { source_local: None, destination_local: Some(true) }))
+    }
+
     fn source_local(self) -> Self {
         self.matching(Match::AddrType(AddrTypeMatch { source_local: Some(false), destination_local: None }))
+    }
+
+    fn source_elsewhere(self) -> Self {
+        self.matching(Match::AddrType(AddrTypeMatch { source_local: Some(true), destination_local: None }))
+    }
+
+    fn in_set<const N: usize>(self, invert: bool, set: SetName, directions: [Direction; N]) -> Self {
+        self.matching(Match::Set { invert, set, directions: directions.into() })
     }
 
     fn recent(self, name: Arc<str>, action: RecentAction) -> Self {

@@ -1,0 +1,86 @@
+//! IPVS, in a kernel that has it: the one at hand for root, else that of a machine which is booted for the suite.
+//!
+//! Without libtest: the program is its own runner, on the host and in the machine. `cargo test --test ipvs` boots once,
+//! whatever number of cases there are, and not at all for `--list` or where no case has the name that was asked for.
+//! Each case is a process with a network namespace of its own.
+//!
+//! A module of cases has `pub fn all() -> Vec<(&'static str, fn())>` and a line in [`cases`].
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
+#[path = "ipvs/archive.rs"]
+mod archive;
+#[path = "ipvs/arguments.rs"]
+mod arguments;
+#[path = "ipvs/machine.rs"]
+mod machine;
+#[path = "ipvs/runner.rs"]
+mod runner;
+
+#[path = "ipvs/link.rs"]
+mod link;
+#[path = "ipvs/smoke.rs"]
+mod smoke;
+#[path = "ipvs/traffic.rs"]
+mod traffic;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use machine::NoMachine;
+use runner::Case;
+use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
+
+fn cases() -> Vec<Case> {
+    let modules = [("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
+    let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
+        cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
+    };
+    modules.into_iter().flat_map(named).collect()
+}
+
+fn main() -> ExitCode {
+    let cases = cases();
+    if let Ok(name) = std::env::var(runner::CASE) {
+        runner::play(&name, &cases);
+        return ExitCode::SUCCESS;
+    }
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let arguments = match Arguments::read(given.iter().cloned()) {
+        Ok(arguments) => arguments,
+        Err(flag) => {
+            eprintln!("ipvs: no such flag: {flag}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let chosen: Vec<&Case> = cases.iter().filter(|(name, _)| arguments.wants(name)).collect();
+    if arguments.list {
+        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let inside = std::env::var_os(machine::INSIDE).is_some();
+    if inside || chosen.is_empty() || (nix::unistd::geteuid().is_root() && kernel_has_ipvs()) {
+        let passed = runner::run(&chosen, cases.len(), &arguments);
+        return if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    machine::run(&given).unwrap_or_else(|NoMachine(why)| {
+        weir::lab::skipped(&format!("ipvs: this kernel has no IPVS (or this is not root), and no machine: {why}"));
+        ExitCode::SUCCESS
+    })
+}
+
+/// Whether generic netlink has the family `IPVS`. To ask for it loads its module.
+fn kernel_has_ipvs() -> bool {
+    /// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY` and `CTRL_ATTR_FAMILY_NAME` of uapi `linux/genetlink.h`.
+    const CONTROLLER: u16 = 16;
+    const GET_FAMILY: u8 = 3;
+    const FAMILY_NAME: u16 = 2;
+    let Ok(mut socket) = Socket::open(Protocol::Generic) else { return false };
+    let mut batch = Batch::new("ask for IPVS");
+    batch.message(CONTROLLER, flags::ACK, |body| {
+        body.raw(&[GET_FAMILY, 1, 0, 0]).put_text(FAMILY_NAME, "IPVS");
+    });
+    let mut found = false;
+    let asked = socket.transact(&mut batch, |_, answer| found |= matches!(answer, Answer::Message(_)));
+    asked.is_ok() && found
+}

@@ -1,0 +1,103 @@
+//! Runs cases, each in a process and a network namespace of its own.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+
+use super::arguments::Arguments;
+
+/// A test: its name, and what panics if it fails.
+pub type Case = (String, fn());
+
+/// Set for the process of one case to its name.
+pub const CASE: &str = "WEIR_IPVS_CASE";
+
+/// How long a case may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Runs these cases one after the other and prints what became of them, as libtest does. True if none failed.
+pub fn run(cases: &[&Case], total: usize, arguments: &Arguments) -> bool {
+    println!("\nrunning {} tests", cases.len());
+    let start = Instant::now();
+    let mut failed = Vec::new();
+    for (name, _) in cases {
+        print!("test {name} ... ");
+        let begin = Instant::now();
+        let outcome = run_apart(name, arguments.nocapture);
+        match &outcome {
+            Ok(printed) if printed.is_none() => println!("ok ({:.2} s)", begin.elapsed().as_secs_f64()),
+            Ok(_) => println!("FAILED"),
+            Err(error) => println!("FAILED: cannot run it: {error}"),
+        }
+        let _ = io::stdout().flush();
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(printed)) => failed.push((name, printed)),
+            Err(error) => failed.push((name, error.to_string())),
+        }
+    }
+    for (name, printed) in &failed {
+        println!("\n---- {name} ----\n{}", printed.trim_end());
+    }
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {} passed; {} failed; {} filtered out; finished in {:.2} s\n",
+        cases.len() - failed.len(),
+        failed.len(),
+        total - cases.len(),
+        start.elapsed().as_secs_f64()
+    );
+    failed.is_empty()
+}
+
+/// Runs one case as a process of its own: this program again. `None` if it went well, else what it printed.
+fn run_apart(name: &str, nocapture: bool) -> io::Result<Option<String>> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(CASE, name).stdin(Stdio::null());
+    let mut printed = tempfile::tempfile()?;
+    if nocapture {
+        println!();
+    } else {
+        command.stdout(printed.try_clone()?).stderr(printed.try_clone()?);
+    }
+    let status = wait(&mut command.spawn()?)?;
+    if status.is_some_and(|status| status.success()) {
+        return Ok(None);
+    }
+    let why = status.map_or(format!("it took longer than {} s", PATIENCE.as_secs()), |status| status.to_string());
+    Ok(Some(format!("{}{name}: {why}", read(&mut printed)?)))
+}
+
+fn read(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Waits for the end of a case; `None` if it had to be killed.
+fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if start.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The process of one case: enters a network namespace of its own while there is but one thread, then runs it.
+pub fn play(name: &str, cases: &[Case]) {
+    unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace of its own");
+    let (_, case) = cases.iter().find(|(case, _)| case == name).expect("a case of this name");
+    case();
+}
