@@ -21,6 +21,8 @@ mod runner;
 mod link;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
+#[path = "ipvs/sysctl.rs"]
+mod sysctl;
 #[path = "ipvs/traffic.rs"]
 mod traffic;
 
@@ -32,7 +34,8 @@ use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
 fn cases() -> Vec<Case> {
-    let modules = [("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
+    let modules =
+        [("link", link::all()), ("smoke", smoke::all()), ("sysctl", sysctl::all()), ("traffic", traffic::all())];
     let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::read(given.iter().cloned()) {
         Ok(arguments) => arguments,
         Err(flag) => {
-            eprintln!("ipvs: no such flag: {flag}");
+            eprintln!("ipvs: what is {flag}?");
             return ExitCode::FAILURE;
         }
     };
