@@ -33,10 +33,13 @@ use machine::NoMachine;
 use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
+/// The cases of a module.
+type Cases = Vec<(&'static str, fn())>;
+
 fn cases() -> Vec<Case> {
     let modules =
         [("link", link::all()), ("smoke", smoke::all()), ("sysctl", sysctl::all()), ("traffic", traffic::all())];
-    let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
+    let named = |(module, cases): (&str, Cases)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };
     modules.into_iter().flat_map(named).collect()
