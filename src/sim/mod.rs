@@ -3,11 +3,13 @@
 //! | | |
 //! |---|---|
 //! | [`SimKernel`] | interprets the very restore input that a driver would send, with faults to inject |
+//! | [`SimIpvs`] | virtual servers; takes the requests that a driver would send |
 //! | [`SimLinks`] | holds the device for service addresses |
 //! | [`trace`] | follows a packet through typed rules |
 //! | [`scenario`] | input, packets and what must become of them: `rules/scenarios` |
 
 mod faults;
+mod ipvs;
 mod kernel;
 mod link;
 pub mod scenario;
@@ -15,6 +17,7 @@ mod table;
 pub mod trace;
 
 pub use faults::Faults;
+pub use ipvs::{Messages, SimIpvs};
 pub use kernel::SimKernel;
 pub use link::SimLinks;
 

@@ -13,6 +13,7 @@
 mod attribute;
 mod batch;
 mod error;
+pub mod generic;
 mod listener;
 mod message;
 pub mod nfnetlink;
