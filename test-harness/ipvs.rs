@@ -21,6 +21,8 @@ mod runner;
 mod link;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
+#[path = "ipvs/sysctl.rs"]
+mod sysctl;
 #[path = "ipvs/traffic.rs"]
 mod traffic;
 
@@ -31,9 +33,13 @@ use machine::NoMachine;
 use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
+/// The cases of a module.
+type Cases = Vec<(&'static str, fn())>;
+
 fn cases() -> Vec<Case> {
-    let modules = [("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
-    let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
+    let modules =
+        [("link", link::all()), ("smoke", smoke::all()), ("sysctl", sysctl::all()), ("traffic", traffic::all())];
+    let named = |(module, cases): (&str, Cases)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };
     modules.into_iter().flat_map(named).collect()
@@ -49,7 +55,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::read(given.iter().cloned()) {
         Ok(arguments) => arguments,
         Err(flag) => {
-            eprintln!("ipvs: no such flag: {flag}");
+            eprintln!("ipvs: what is {flag}?");
             return ExitCode::FAILURE;
         }
     };
