@@ -93,6 +93,15 @@ pub enum ProxyMode {
     Ipvs,
 }
 
+impl ProxyMode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ProxyMode::Iptables => "iptables",
+            ProxyMode::Ipvs => "ipvs",
+        }
+    }
+}
+
 /// Which iptables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum VariantChoice {

@@ -162,6 +162,15 @@ pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> S
     }
 }
 
+/// Whether other rules may follow from other settings, in the mode of these flags. Addresses come and go with pods on
+/// some networks, and only IPVS mode reads them: elsewhere they must not lead to a compare of everything.
+pub fn matters(rules: &RuleOptions, old: &Settings, new: &Settings) -> bool {
+    match rules.proxy_mode {
+        ProxyMode::Ipvs => old != new,
+        ProxyMode::Iptables => *old != Settings { local_addresses: old.local_addresses.clone(), ..new.clone() },
+    }
+}
+
 /// Contract 1.15.
 fn detector(rules: &RuleOptions, node: Option<&Node>, family: Family) -> LocalDetector {
     let first = |nets: &[IpNet]| {

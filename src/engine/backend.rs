@@ -56,6 +56,32 @@ pub trait Backend: Send {
     }
 }
 
+impl Backend for Box<dyn Backend> {
+    fn apply(&mut self, moves: &[Move]) -> Result<(), ApplyError> {
+        (**self).apply(moves)
+    }
+
+    fn repair(&mut self, model: &[Arc<ServicePort>], scope: &Scope, mode: RepairMode) -> Result<Repair, RepairError> {
+        (**self).repair(model, scope, mode)
+    }
+
+    fn forget(&mut self) {
+        (**self).forget();
+    }
+
+    fn tend(&mut self) -> Result<(), RepairError> {
+        (**self).tend()
+    }
+
+    fn rest(&self) -> Option<Duration> {
+        (**self).rest()
+    }
+
+    fn suspect(&self, error: &ApplyError) -> Option<ServicePortKey> {
+        (**self).suspect(error)
+    }
+}
+
 /// Whether a compare writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RepairMode {

@@ -383,3 +383,6 @@ impl<K: Ipvs> Ipvs for Arc<Mutex<K>> {
         self.lock().unwrap_or_else(PoisonError::into_inner).set_timeouts(tcp, tcp_fin, udp)
     }
 }
+
+#[cfg(test)]
+mod tests;

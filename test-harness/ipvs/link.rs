@@ -18,7 +18,7 @@ pub fn all() -> Vec<(&'static str, fn())> {
         ("a_missing_device_is_made_for_its_addresses", missing),
         ("ipv6_that_is_off_is_told_and_ipv4_goes_on", ipv6_is_off),
         ("who_may_not_is_told_what_he_lacks", no_permission),
-        ("ten_thousand_addresses", many),
+        ("a_thousand_addresses_of_each_family", many),
     ]
 }
 
@@ -158,7 +158,8 @@ fn no_permission() {
 }
 
 fn many() {
-    const EACH: u32 = 5_000;
+    // No more: the kernel looks at all addresses of a device for each that comes or goes.
+    const EACH: u32 = 1_000;
     let v4 = (0..EACH).map(|n| IpAddr::from(Ipv4Addr::from(0x0a60_0000 + n)));
     let v6 = (0..EACH).map(|n| IpAddr::from(Ipv6Addr::from((0xfd00_u128 << 112) + u128::from(n))));
     let all: BTreeSet<IpAddr> = v4.chain(v6).collect();

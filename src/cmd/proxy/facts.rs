@@ -94,9 +94,10 @@ impl SettingsKeeper {
         let new = settle::settings(&self.rules, inputs.node.as_ref(), &inputs.host);
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if **shared != new {
+            let matters = settle::matters(&self.rules, &shared, &new);
             *shared = Arc::new(new);
             drop(shared);
-            if let Some(engine) = self.engine.get() {
+            if let Some(engine) = self.engine.get().filter(|_| matters) {
                 engine.base_changed();
             }
         }

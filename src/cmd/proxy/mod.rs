@@ -2,6 +2,7 @@
 
 mod facts;
 mod flows;
+mod mode;
 mod node;
 
 use std::path::Path;
@@ -42,7 +43,6 @@ pub fn run(args: ProxyArgs) -> Result<(), Failure> {
     let pacing = args.pacing.settle(args.rules.proxy_mode)?;
     let node_name = settle::node_name(&args.source)?;
     let source = args.source.choice()?;
-    settle::check_mode(&args.rules)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -67,7 +67,7 @@ fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacin
     tracing::info!(
         node,
         %source,
-        mode = "iptables",
+        mode = rules.proxy_mode.as_str(),
         variant = %driver.variant(),
         %driver,
         families = families.join(","),

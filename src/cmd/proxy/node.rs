@@ -8,11 +8,12 @@ use tokio::time::MissedTickBehavior;
 
 use super::facts::{NodeFacts, SettingsKeeper};
 use super::flows::UdpFlows;
+use super::mode::{self, IpvsKernel};
 use crate::cmd::accounting::Accounting;
-use crate::cmd::options::RuleOptions;
+use crate::cmd::options::{ProxyMode, RuleOptions};
 use crate::cmd::settle::HostFacts;
 use crate::cmd::{Failure, live};
-use crate::engine::{Handle, Hooks, IptablesBackend, KernelThread, Pacing, Runner};
+use crate::engine::{Handle, Hooks, KernelThread, Pacing, Runner};
 use crate::kernel::conntrack::{Timing, Worker};
 use crate::kernel::watch::{OwnWrites, Watch, WatchConfig};
 use crate::kernel::xtables::Driver;
@@ -45,13 +46,20 @@ impl RunningNode {
     /// Starts the threads, in the calling thread's network namespace. Nothing is written before the source is synced.
     ///
     /// # Errors
-    /// A sysctl that cannot be set, a thread that cannot be started.
+    /// Something that the mode needs is missing, a sysctl that cannot be set, a thread that cannot be started.
     pub fn start(config: NodeConfig, driver: impl Into<Driver>, updates: Updates) -> Result<Self, Failure> {
         let (mut driver, own) = (driver.into(), OwnWrites::new());
         driver.tell(own.clone());
         let (families, variant) = (driver.families(), driver.variant());
-        let host = HostFacts { accounting: Accounting::make(&families), ..HostFacts::read()? };
-        let settings = Arc::new(SettingsKeeper::new(config.rules, host));
+        let (accounting, ipvs) = match config.rules.proxy_mode {
+            ProxyMode::Iptables => (Accounting::make(&families), None),
+            ProxyMode::Ipvs => {
+                let ipvs = IpvsKernel::open(&config.rules.ipvs, &config.node_name, &families)?;
+                (Accounting::default(), Some(ipvs))
+            }
+        };
+        let host = HostFacts { accounting, ..HostFacts::read()? };
+        let settings = Arc::new(SettingsKeeper::new(config.rules.clone(), host));
         if settings.current().localhost_node_ports && families.contains(&Family::V4) {
             live::enable_route_localnet()?;
         }
@@ -65,7 +73,7 @@ impl RunningNode {
                 |done| tracing::debug!(task = ?done.task, took = ?done.took, ok = done.succeeded, "kernel"),
             ),
         };
-        let backend = IptablesBackend::new(driver, settings.shared().clone(), families.clone());
+        let backend = mode::backend(&config.rules, &config.node_name, driver, ipvs, settings.shared())?;
         let kernel = KernelThread::spawn(backend, hooks).map_err(|error| thread_failed(&error))?;
         let options = Options { families: PerFamily::new(|family| families.contains(&family)), ..Options::default() };
         let facts = NodeFacts::new(config.node_name, options, settings.clone());

@@ -27,7 +27,7 @@ fn nothing_typed_is_the_default() {
     assert_eq!(format!("{typed:?}"), format!("{default:?}"));
     assert_eq!(settings(&[]), IpvsSettings::default());
     assert_eq!(default.timeouts(), None);
-    assert!(!SYSCTLS.iter().any(|name| default.keeps_sysctl(name)));
+    assert_eq!(default.kept_sysctls().count(), 0);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn what_the_kernel_is_told_once() {
     let options = rules(&flags.each_ref().map(String::as_str)).ipvs;
     assert_eq!(options.timeouts(), Some(Timeouts { tcp: 0, tcp_fin: 90, udp: 300 }));
     let options = rules(&["--ipvs-keep-sysctls=net/ipv4/ip_forward, net.ipv4.vs.conn_reuse_mode"]).ipvs;
-    let kept: Vec<&str> = SYSCTLS.into_iter().filter(|name| options.keeps_sysctl(name)).collect();
+    let kept: Vec<&str> = options.kept_sysctls().collect();
     assert_eq!(kept, ["net.ipv4.vs.conn_reuse_mode", "net.ipv4.ip_forward"]);
 }
 
@@ -82,6 +82,18 @@ fn flags_are_checked_in_their_mode() {
     {
         assert!(check(&rules(&["--proxy-mode=ipvs", flag])).is_ok(), "{flag}");
     }
+}
+
+/// An address that comes or goes is for IPVS mode alone; anything else matters in every mode.
+#[test]
+fn which_settings_matter() {
+    let (old, mut new) = (Settings::default(), Settings::default());
+    new.local_addresses.v4 = ["192.168.0.2".parse().unwrap()].into();
+    let (iptables, ipvs) = (rules(&[]), rules(&["--proxy-mode=ipvs"]));
+    assert!(!settle::matters(&iptables, &old, &new) && settle::matters(&ipvs, &old, &new));
+    assert!(!settle::matters(&ipvs, &new, &new));
+    new.masquerade_all = true;
+    assert!(settle::matters(&iptables, &old, &new) && settle::matters(&ipvs, &old, &new));
 }
 
 /// Row E25: node ports are never on loopback in IPVS mode.

@@ -79,7 +79,10 @@ impl<'a> Run<'a, '_> {
                 }
                 Remedy::Server(server, command) if !is_last => {
                     let entry = again.entry(request.key).or_default();
-                    entry.0 = Some(server);
+                    if entry.0.replace(server).is_none() && !self.failed.contains(&request.key) {
+                        // Its other real servers are not in this difference: comparing with the kernel brings them back.
+                        tracing::warn!(server = %request.key, "a virtual server is gone from the kernel; making it again");
+                    }
                     entry.1.push(Request { command, ..*request });
                 }
                 _ => self.refused(request, &refusal),
@@ -141,6 +144,10 @@ fn explain(request: &Request<'_>, refusal: &Refusal) -> ApplyError {
              scheduler",
             server.scheduler.as_str(),
             server.scheduler
+        ),
+        (Command::NewReal(..), Errno::EINVAL) => format!(
+            "cannot {request}: the kernel refused: {refusal}; a real server needs a unicast address of the virtual \
+             server's family"
         ),
         _ => format!("cannot {request}: the kernel refused: {refusal}"),
     };

@@ -2,10 +2,23 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::kernel::netlink::{Listener, NetlinkError, Protocol};
+use nix::net::if_::if_nametoindex;
+
+use crate::kernel::link::SERVICE_DEVICE;
+use crate::kernel::netlink::{Attributes, Listener, Message, NetlinkError, Protocol};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR` of uapi `linux/rtnetlink.h`.
 const GROUPS: [u32; 3] = [1, 5, 9];
+
+/// `RTM_NEWLINK`, `RTM_DELLINK`, `RTM_NEWADDR`, `RTM_DELADDR`; `IFLA_IFNAME` of uapi `linux/if_link.h`.
+const NEW_LINK: u16 = 16;
+const DELETE_LINK: u16 = 17;
+const NEW_ADDRESS: u16 = 20;
+const DELETE_ADDRESS: u16 = 21;
+const LINK_NAME: u16 = 3;
+
+/// Length of `struct ifinfomsg`, before the attributes.
+const LINK_HEADER: usize = 16;
 
 /// How many datagrams are taken in a row, before others have their turn.
 const TURN: usize = 256;
@@ -14,6 +27,37 @@ const TURN: usize = 256;
 #[derive(Debug)]
 pub(super) struct AddressWatch {
     listener: Listener,
+    own: OwnDevice,
+}
+
+/// The device for service addresses, whose addresses are weir's own doing.
+#[derive(Debug, Default)]
+struct OwnDevice {
+    index: Option<u32>,
+}
+
+impl OwnDevice {
+    /// Whether a message is about it. `struct ifinfomsg` and `struct ifaddrmsg` both have the device's number behind four
+    /// bytes; only a message about a link has its name.
+    fn is_it(&mut self, message: &Message<'_>) -> bool {
+        let Some(index) = message.payload.get(4..8).and_then(|bytes| bytes.try_into().ok()) else { return false };
+        let index = Some(u32::from_ne_bytes(index));
+        match message.kind {
+            NEW_LINK | DELETE_LINK => {
+                let attributes = Attributes::new(message.payload.get(LINK_HEADER..).unwrap_or_default());
+                let is_it = attributes.clone().find(LINK_NAME).and_then(|name| name.text()) == Some(SERVICE_DEVICE);
+                if is_it && message.kind == NEW_LINK {
+                    self.index = index;
+                } else if self.index == index {
+                    // It is gone, or has another name.
+                    self.index = None;
+                }
+                is_it
+            }
+            NEW_ADDRESS | DELETE_ADDRESS => self.index == index,
+            _ => false,
+        }
+    }
 }
 
 impl AddressWatch {
@@ -21,15 +65,17 @@ impl AddressWatch {
         let listener = Listener::open(Protocol::Route)?;
         let membership = listener.membership()?;
         GROUPS.into_iter().try_for_each(|group| membership.join(group))?;
-        Ok(AddressWatch { listener })
+        let own = OwnDevice { index: if_nametoindex(SERVICE_DEVICE).ok() };
+        Ok(AddressWatch { listener, own })
     }
 
-    /// Whether anything happened since the last call.
+    /// Whether anything happened since the last call, save to the device for service addresses.
     pub(super) fn look(&mut self) -> Result<bool, NetlinkError> {
         let mut changed = false;
         for _ in 0..TURN {
-            match self.listener.receive(|_| ()) {
-                Ok(true) => changed = true,
+            let own = &mut self.own;
+            match self.listener.receive(|message| changed |= !own.is_it(&message)) {
+                Ok(true) => {}
                 Ok(false) => break,
                 // Something happened, and the kernel had no room to say what.
                 Err(NetlinkError::Overrun { .. } | NetlinkError::Malformed { .. }) => changed = true,
@@ -43,5 +89,44 @@ impl AddressWatch {
 impl AsFd for AddressWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, index: u32, name: &str) -> Vec<u8> {
+        let mut payload = vec![0; if matches!(kind, NEW_LINK | DELETE_LINK) { LINK_HEADER } else { 8 }];
+        payload[4..8].copy_from_slice(&index.to_ne_bytes());
+        if matches!(kind, NEW_LINK | DELETE_LINK) {
+            let length = u16::try_from(4 + name.len() + 1).unwrap();
+            payload.extend(length.to_ne_bytes());
+            payload.extend(LINK_NAME.to_ne_bytes());
+            payload.extend(name.bytes().chain([0]));
+        }
+        payload
+    }
+
+    #[test]
+    fn the_service_devices_addresses_are_no_news() {
+        let mut own = OwnDevice::default();
+        let mut is_it = |kind, index, name: &str| {
+            let payload = message(kind, index, name);
+            own.is_it(&Message { kind, flags: 0, sequence: 0, port: 0, payload: &payload })
+        };
+        assert!(!is_it(NEW_ADDRESS, 7, ""), "nobody knows of the device yet");
+        assert!(is_it(NEW_LINK, 7, SERVICE_DEVICE));
+        assert!(is_it(NEW_ADDRESS, 7, "") && is_it(DELETE_ADDRESS, 7, ""));
+        assert!(!is_it(NEW_ADDRESS, 8, "") && !is_it(NEW_LINK, 8, "eth0"));
+        assert!(is_it(DELETE_LINK, 7, SERVICE_DEVICE));
+        assert!(!is_it(NEW_ADDRESS, 7, ""), "the number belongs to another device now");
+        assert!(!OwnDevice::default().is_it(&Message {
+            kind: NEW_LINK,
+            flags: 0,
+            sequence: 0,
+            port: 0,
+            payload: &[1, 2]
+        }));
     }
 }

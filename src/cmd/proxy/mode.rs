@@ -1,0 +1,154 @@
+//! The backend of a mode: its drivers opened, and everything that it needs found before anything is changed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cmd::Failure;
+use crate::cmd::options::{IpvsOptions, ProxyMode, RuleOptions};
+use crate::engine::{Backend, IptablesBackend, IpvsBackend, IpvsHooks, Kernel, SharedSettings, WithCompanion};
+use crate::kernel::ObserveError;
+use crate::kernel::ipset::{IpsetDriver, Sets};
+use crate::kernel::ipvs::{Ipvs, IpvsDriver};
+use crate::kernel::link::{LinkDriver, Links};
+use crate::kernel::sysctl::{self, Decision, Pins, SysctlError, Sysctls};
+use crate::kernel::xtables::Driver;
+use crate::net::{Family, stable_hash64};
+use crate::plan::ipvs::{Observed, is_our_set, obstacles};
+
+/// Above so many virtual servers the kernel no longer estimates the rates of each: before Linux 6.2 it does so every two
+/// seconds in one timer interrupt, which took 20 ms and more at 50,000.
+const MOST_ESTIMATED: usize = 10_000;
+
+/// The families of objects of IPVS mode, opened and found usable.
+pub struct IpvsKernel {
+    parameters: Parameters,
+    sets: IpsetDriver,
+    links: LinkDriver,
+    servers: IpvsDriver,
+}
+
+impl IpvsKernel {
+    /// Opens them, and looks for everything that would keep the mode from working. The kernel loads the modules of IPVS
+    /// and of the default scheduler if it can; nothing else changes.
+    ///
+    /// # Errors
+    /// One line: no IPVS, no permission, ipset too old, no such scheduler, a set of another type or a device of another
+    /// kind that has a name of ours.
+    pub fn open(options: &IpvsOptions, node_name: &str, families: &[Family]) -> Result<Self, Failure> {
+        let cannot = |why: &dyn std::fmt::Display| Failure::new(format!("cannot use --proxy-mode ipvs: {why}"));
+        let mut kernel = IpvsKernel {
+            parameters: Parameters { system: Sysctls::default(), pins: Pins::default(), decisions: Vec::new() },
+            servers: IpvsDriver::open(order_seed(node_name)).map_err(|error| cannot(&error))?,
+            sets: IpsetDriver::open().map_err(|error| cannot(&error))?,
+            links: LinkDriver::open().map_err(|error| cannot(&error))?,
+        };
+        let scheduler = &options.scheduler;
+        if !kernel.servers.has_scheduler(scheduler).map_err(|error| cannot(&error))? {
+            return Err(Failure::new(format!(
+                "--ipvs-scheduler {scheduler}: the kernel has no such scheduler: load its module \
+                 (`modprobe ip_vs_{scheduler}`), or choose another one"
+            )));
+        }
+        let observed = kernel.observe().map_err(|error| cannot(&error))?;
+        if let Some(obstacle) = obstacles(&observed, families).first() {
+            return Err(cannot(obstacle));
+        }
+        // Last: some of them are there only since IPVS is.
+        kernel.parameters = Parameters::of(options).map_err(|error| cannot(&error))?;
+        Ok(kernel)
+    }
+
+    fn observe(&mut self) -> Result<Observed, ObserveError> {
+        let device = self.links.observe()?;
+        let mut sets = Vec::new();
+        self.sets.observe(&is_our_set, &mut |set| sets.push(set))?;
+        Ok(Observed { sets, device, servers: Vec::new() })
+    }
+
+    /// How long connections live without a packet, where flags say so. A kernel that refuses keeps its own times
+    /// (contract 4.1).
+    fn set_timeouts(&mut self, options: &IpvsOptions) {
+        let Some(timeouts) = options.timeouts() else { return };
+        match self.servers.set_timeouts(timeouts.tcp, timeouts.tcp_fin, timeouts.udp) {
+            Ok(()) => tracing::info!(?timeouts, "timeouts of IPVS connections are set"),
+            Err(error) => tracing::error!(%error, ?timeouts, "timeouts of IPVS connections stay as they are"),
+        }
+    }
+}
+
+/// Kernel parameters: what is wanted, and whose word counts.
+struct Parameters {
+    system: Sysctls,
+    pins: Pins,
+    decisions: Vec<Decision>,
+}
+
+impl Parameters {
+    fn of(options: &IpvsOptions) -> Result<Self, SysctlError> {
+        let (system, pins) = (Sysctls::default(), Pins::by_name(options.kept_sysctls()).and_files(Path::new("/")));
+        let wanted = sysctl::wanted(system.kernel_version()?, sysctl::Options { strict_arp: options.strict_arp });
+        let decisions = system.decide(&wanted, &pins)?;
+        Ok(Parameters { system, pins, decisions })
+    }
+
+    /// Stops the estimation of rates where there are very many virtual servers. Called with every new number.
+    fn counted(&self, virtual_servers: usize) {
+        let wanted: Vec<_> = sysctl::estimation(virtual_servers, MOST_ESTIMATED).into_iter().collect();
+        let settled = self.system.decide(&wanted, &self.pins).and_then(|decisions| self.system.apply(&decisions));
+        if let Err(error) = settled {
+            tracing::warn!(%error, virtual_servers, "the kernel goes on estimating rates of virtual servers");
+        }
+    }
+}
+
+/// What tells this node from others: where round robin begins depends on it.
+fn order_seed(node_name: &str) -> u64 {
+    stable_hash64(node_name.as_bytes())
+}
+
+/// The backend of the mode that was asked for, over drivers that are open.
+///
+/// # Errors
+/// A kernel parameter that cannot be set, a driver that cannot be opened.
+pub fn backend(
+    rules: &RuleOptions,
+    node_name: &Arc<str>,
+    driver: Driver,
+    ipvs: Option<IpvsKernel>,
+    settings: &SharedSettings,
+) -> Result<Box<dyn Backend>, Failure> {
+    let families = driver.families();
+    if let (ProxyMode::Ipvs, Some(mut opened)) = (rules.proxy_mode, ipvs) {
+        opened.set_timeouts(&rules.ipvs);
+        let IpvsKernel { parameters, sets, links, servers } = opened;
+        let applied = parameters.system.apply(&parameters.decisions);
+        applied.map_err(|error| Failure::new(format!("cannot use --proxy-mode ipvs: {error}")))?;
+        let kernel = Kernel { rules: driver, sets, links, servers };
+        let mut last = None;
+        let counted = move |virtual_servers| {
+            if last.replace(virtual_servers) != Some(virtual_servers) {
+                parameters.counted(virtual_servers);
+            }
+        };
+        let hooks = IpvsHooks { counted: Box::new(counted), ..IpvsHooks::default() };
+        return Ok(Box::new(IpvsBackend::new(kernel, settings.clone(), families, hooks)));
+    }
+    let iptables = IptablesBackend::new(driver, settings.clone(), families.clone());
+    let companions = IpsetDriver::open().map_err(|error| error.to_string()).and_then(|sets| {
+        let links = LinkDriver::open().map_err(|error| error.to_string())?;
+        Ok((sets, links))
+    });
+    match companions {
+        Ok(companions) => {
+            let seed = order_seed(node_name);
+            let open = move || IpvsDriver::open(seed).map_err(ObserveError::from);
+            Ok(Box::new(WithCompanion::new(iptables, companions, open, settings.clone(), families)))
+        }
+        // Without ipset there are no rules of IPVS mode that could have left anything.
+        Err(why) if !rules.egress.masquerade => {
+            tracing::debug!(%why, "no ipset: nothing of IPVS mode can be left on this node");
+            Ok(Box::new(iptables))
+        }
+        Err(why) => Err(Failure::new(format!("cannot use --masquerade-egress: {why}"))),
+    }
+}
