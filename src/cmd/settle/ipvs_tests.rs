@@ -3,7 +3,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use super::*;
-use crate::cmd::options::{SYSCTLS, Timeouts};
+use crate::cmd::options::Timeouts;
 use crate::cmd::settle;
 use crate::cmd::{Cli, Command};
 use crate::model::{NodePortAddresses, Settings};
