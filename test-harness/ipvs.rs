@@ -19,6 +19,8 @@ mod runner;
 
 #[path = "ipvs/link.rs"]
 mod link;
+#[path = "ipvs/servers.rs"]
+mod servers;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
 #[path = "ipvs/sysctl.rs"]
@@ -37,8 +39,13 @@ use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 type Cases = Vec<(&'static str, fn())>;
 
 fn cases() -> Vec<Case> {
-    let modules =
-        [("link", link::all()), ("smoke", smoke::all()), ("sysctl", sysctl::all()), ("traffic", traffic::all())];
+    let modules = [
+        ("link", link::all()),
+        ("servers", servers::all()),
+        ("smoke", smoke::all()),
+        ("sysctl", sysctl::all()),
+        ("traffic", traffic::all()),
+    ];
     let named = |(module, cases): (&str, Cases)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };

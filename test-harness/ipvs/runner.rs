@@ -46,7 +46,8 @@ pub fn run(cases: &[&Case], total: usize, arguments: &Arguments) -> bool {
     });
     let failed = failed.into_inner().expect("no panic");
     for (name, printed) in &failed {
-        println!("\n---- {name} ----\n{}", printed.trim_end());
+        println!("\n---- {name} ----");
+        printed.trim_end().lines().for_each(|line| println!("{}", cut(line)));
     }
     let word = if failed.is_empty() { "ok" } else { "FAILED" };
     println!(
@@ -84,6 +85,16 @@ fn run_apart(name: &str, nocapture: bool) -> io::Result<Outcome> {
     }
     let why = status.map_or(format!("it took longer than {} s", PATIENCE.as_secs()), |status| status.to_string());
     Ok(Some(format!("{}{name}: {why}", read(&mut printed)?)))
+}
+
+/// Values as large as a kernel's tables, printed by a comparison that failed, would bury everything else.
+fn cut(line: &str) -> String {
+    const MOST: usize = 2000;
+    let left = line.chars().count().saturating_sub(MOST);
+    if left == 0 {
+        return line.to_owned();
+    }
+    format!("{} ... and {left} characters more", line.chars().take(MOST).collect::<String>())
 }
 
 fn read(file: &mut File) -> io::Result<String> {
