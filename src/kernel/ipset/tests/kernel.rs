@@ -238,6 +238,27 @@ fn a_set_in_use_is_told() {
     });
 }
 
+/// Nobody can swap a set while somebody is in the midst of listing it.
+#[test]
+fn a_set_that_is_being_listed_is_waited_for() {
+    beside_the_tool("listed", |mut driver| {
+        driver.apply(&change("A", None, Some(HASH), many(20_000), &[])).unwrap();
+        let mut socket = crate::kernel::netlink::Socket::open(crate::kernel::netlink::Protocol::Netfilter).unwrap();
+        let mut batch = crate::kernel::netlink::Batch::new("list a set, slowly");
+        encode::ask_entries(&mut batch, &name("A"));
+        let mut dump = socket.dump(&mut batch).unwrap();
+        dump.next_message().unwrap().unwrap();
+        let error = driver.apply(&change("A", None, Some(HASH), many(5), &[])).unwrap_err();
+        assert_eq!(error.kind, ApplyErrorKind::Busy, "{error}");
+        assert!(error.message.contains("ipset A: something reads"), "{error}");
+        while dump.next_message().unwrap().is_some() {}
+        drop(dump);
+        driver.apply(&change("A", None, Some(HASH), many(5), &[])).unwrap();
+        assert_eq!(observe(&mut driver)[&name("A")].entries, many(5));
+        assert_eq!(observe(&mut driver).len(), 1, "no temporary set is left");
+    });
+}
+
 /// A process was killed while a set was made anew.
 #[test]
 fn a_temporary_set_that_was_left_is_no_hindrance() {
