@@ -18,7 +18,7 @@ use weir::sim::{SimIpvs, SimKernel, SimLinks, SimSets};
 use crate::kernel::compare;
 use crate::proxy::{Proxy, moves};
 
-/// Nothing here depends on when it happens.
+/// 2023-11-14 22:13:20 UTC. Nothing here depends on when it happens.
 const NOW: UnixSeconds = 1_700_000_000;
 
 /// Kernels that hold what a model asks for.
