@@ -19,8 +19,12 @@ mod runner;
 
 #[path = "ipvs/link.rs"]
 mod link;
+#[path = "ipvs/servers.rs"]
+mod servers;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
+#[path = "ipvs/sysctl.rs"]
+mod sysctl;
 #[path = "ipvs/traffic.rs"]
 mod traffic;
 
@@ -31,9 +35,18 @@ use machine::NoMachine;
 use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
+/// The cases of a module.
+type Cases = Vec<(&'static str, fn())>;
+
 fn cases() -> Vec<Case> {
-    let modules = [("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
-    let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
+    let modules = [
+        ("link", link::all()),
+        ("servers", servers::all()),
+        ("smoke", smoke::all()),
+        ("sysctl", sysctl::all()),
+        ("traffic", traffic::all()),
+    ];
+    let named = |(module, cases): (&str, Cases)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };
     modules.into_iter().flat_map(named).collect()
@@ -49,7 +62,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::read(given.iter().cloned()) {
         Ok(arguments) => arguments,
         Err(flag) => {
-            eprintln!("ipvs: no such flag: {flag}");
+            eprintln!("ipvs: what is {flag}?");
             return ExitCode::FAILURE;
         }
     };
