@@ -2,13 +2,12 @@
 
 use std::fmt::Write;
 
-use weir::kernel::ipset::{Entries, SetName, SetSpec, SetType};
+use weir::kernel::ipset::text::{push_add, push_create, push_set};
 use weir::kernel::ipvs::{RealServerChange, VirtualServerChange, VirtualServerKey, text};
 use weir::kernel::link::SERVICE_DEVICE;
 use weir::net::{Endpoint, Family};
 use weir::plan::ipvs::Difference;
-use weir::sim::SimIpvs;
-use weir::sim::trace::Sets;
+use weir::sim::{SimIpvs, SimSets};
 
 /// All virtual servers in the syntax of `ipvsadm -Sn`, a paragraph for each.
 pub fn servers(servers: &SimIpvs) -> String {
@@ -21,22 +20,12 @@ pub fn servers(servers: &SimIpvs) -> String {
 }
 
 /// Sets in the syntax of `ipset save`, sorted.
-pub fn sets(sets: &Sets, with_empty: bool) -> String {
-    let shown = sets.iter().filter(|(_, (_, entries))| with_empty || !entries.is_empty());
-    shown.map(|(name, (spec, entries))| set(name, spec, entries)).collect()
-}
-
-fn set(name: &SetName, spec: &SetSpec, entries: &Entries) -> String {
-    let adds: String = entries.keys().map(|entry| format!("add {name} {entry}\n")).collect();
-    format!("{}{adds}", create(name, spec))
-}
-
-fn create(name: &SetName, spec: &SetSpec) -> String {
-    let family = if spec.family == Family::V4 { "inet" } else { "inet6" };
-    match spec.set_type {
-        SetType::BitmapPort => format!("create {name} {} range 0-65535\n", spec.set_type),
-        hash => format!("create {name} {hash} family {family} hashsize 1024 maxelem 65536\n"),
+pub fn sets(sets: &SimSets, with_empty: bool) -> String {
+    let mut out = String::new();
+    for set in sets.sets().filter(|set| with_empty || !set.entries.is_empty()) {
+        push_set(&mut out, &set.name, &set.spec.unwrap(), &set.entries);
     }
+    out
 }
 
 /// What a change makes, without rules: a paragraph for each kind of object.
@@ -55,9 +44,9 @@ fn set_lines(difference: &Difference) -> String {
     let mut out = String::new();
     for (name, change) in &difference.sets.sets {
         if change.before.is_none() {
-            out.extend(change.after.iter().map(|spec| create(name, spec)));
+            change.after.iter().for_each(|spec| push_create(&mut out, name, spec));
         }
-        out.extend(change.add.keys().map(|entry| format!("add {name} {entry}\n")));
+        change.add.iter().for_each(|(entry, comment)| push_add(&mut out, name, entry, comment.as_deref()));
         out.extend(change.remove.iter().map(|entry| format!("del {name} {entry}\n")));
         if change.after.is_none() {
             let _ = writeln!(out, "destroy {name}");
