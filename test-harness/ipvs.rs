@@ -17,6 +17,8 @@ mod machine;
 #[path = "ipvs/runner.rs"]
 mod runner;
 
+#[path = "ipvs/diff.rs"]
+mod diff;
 #[path = "ipvs/link.rs"]
 mod link;
 #[path = "ipvs/smoke.rs"]
@@ -32,7 +34,7 @@ use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
 fn cases() -> Vec<Case> {
-    let modules = [("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
+    let modules = [("diff", diff::all()), ("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
     let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };
