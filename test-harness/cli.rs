@@ -11,6 +11,8 @@ mod colour;
 mod difference;
 #[path = "cli/habits.rs"]
 mod habits;
+#[path = "cli/ipvs.rs"]
+mod ipvs;
 #[path = "cli/mistakes.rs"]
 mod mistakes;
 #[path = "cli/saved.rs"]

@@ -17,6 +17,8 @@ mod machine;
 #[path = "ipvs/runner.rs"]
 mod runner;
 
+#[path = "ipvs/diff.rs"]
+mod diff;
 #[path = "ipvs/link.rs"]
 mod link;
 #[path = "ipvs/servers.rs"]
@@ -40,6 +42,7 @@ type Cases = Vec<(&'static str, fn())>;
 
 fn cases() -> Vec<Case> {
     let modules = [
+        ("diff", diff::all()),
         ("link", link::all()),
         ("servers", servers::all()),
         ("smoke", smoke::all()),

@@ -62,17 +62,6 @@ pub fn check(rules: &RuleOptions) -> Result<(), Failure> {
     egress::check(rules)
 }
 
-/// Modes that no backend serves.
-///
-/// # Errors
-/// IPVS mode.
-pub fn check_mode(rules: &RuleOptions) -> Result<(), Failure> {
-    match rules.proxy_mode {
-        ProxyMode::Iptables => Ok(()),
-        ProxyMode::Ipvs => Err(Failure::new("--proxy-mode ipvs: only its flags are known so far: use iptables")),
-    }
-}
-
 /// What is no mistake and may still not be what was meant: a line each.
 pub fn doubts(rules: &RuleOptions) -> impl Iterator<Item = &'static str> {
     let no_cidr = rules.detect_local_mode == DetectLocalMode::ClusterCidr && rules.cluster_cidr.is_empty();

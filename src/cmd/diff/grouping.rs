@@ -1,4 +1,4 @@
-//! Changes, rule by rule, grouped by the service that they are about. Borrows from the changes: rules become text when
+//! Changes, line by line, grouped by the service that they are about. Borrows from the changes: rules become text when
 //! they are written.
 
 use std::collections::{BTreeMap, HashMap};
@@ -6,16 +6,19 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use super::lines::{Fate, Line, RuleRef, of_chain};
-use crate::kernel::xtables::{BuiltinChange, ChainChange, ChainKey, Changes, Match};
+use super::objects::{AddressLine, ServerDiff, SetDiff};
+use super::owners::Owners;
+use crate::kernel::xtables::{BuiltinChange, ChainChange, ChainKey, Match};
+use crate::plan::ipvs::Difference;
 
 /// What a group is about. Ordered: the base first, then services by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
-    /// Fixed chains, jumps from built-in chains, and the dispatch trees' own jumps.
+    /// Fixed chains, jumps from built-in chains, and the dispatch trees' own jumps; sets and the service device.
     Base,
     /// `ns/name:port`.
     Service(String),
-    /// Chains whose rules name no service.
+    /// Chains whose rules name no service, and what else is ours and no service wants.
     Unknown,
 }
 
@@ -49,6 +52,23 @@ pub struct Summary {
     pub chains_removed: usize,
     pub rules_added: usize,
     pub rules_removed: usize,
+    pub sets_added: usize,
+    pub sets_changed: usize,
+    pub sets_removed: usize,
+    pub entries_added: usize,
+    pub entries_removed: usize,
+    pub virtual_servers_added: usize,
+    /// Without those of which only real servers change.
+    pub virtual_servers_changed: usize,
+    pub virtual_servers_removed: usize,
+    pub real_servers_added: usize,
+    /// Those that begin to drain are among them.
+    pub real_servers_changed: usize,
+    pub real_servers_removed: usize,
+    pub addresses_added: usize,
+    pub addresses_removed: usize,
+    pub devices_added: usize,
+    pub devices_removed: usize,
 }
 
 impl Summary {
@@ -57,24 +77,41 @@ impl Summary {
     }
 }
 
-/// A difference, grouped. The chains of a group are in the order in which a packet meets them: family, table, then
-/// built-in and shared chains, then those of services, then those of endpoints.
+/// All that is about one service, or about none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group<'a> {
+    /// In the order in which a packet meets them: family, table, then built-in and shared chains, then those of services,
+    /// then those of endpoints.
+    pub chains: Vec<ChainDiff<'a>>,
+    /// By name, as all that follows is by what it is about.
+    pub sets: Vec<SetDiff<'a>>,
+    pub servers: Vec<ServerDiff>,
+    /// What happens to the service device.
+    pub device: Option<Action>,
+    pub addresses: Vec<AddressLine>,
+}
+
+/// A difference, grouped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grouped<'a> {
-    pub groups: BTreeMap<About, Vec<ChainDiff<'a>>>,
+    pub groups: BTreeMap<About, Group<'a>>,
     pub summary: Summary,
 }
 
 /// Groups the changes.
-pub fn group(changes: &Changes) -> Grouped<'_> {
+pub fn group<'a>(difference: &'a Difference, owners: &Owners<'_>) -> Grouped<'a> {
     let mut grouped = Grouped::default();
-    grouped.add_builtin(&changes.builtin);
-    for (key, change) in &changes.chains {
+    grouped.add_builtin(&difference.rules.builtin);
+    for (key, change) in &difference.rules.chains {
         grouped.add_chain(key, change);
     }
-    for chains in grouped.groups.values_mut() {
-        chains.sort_by_cached_key(|chain| (chain.key.family, chain.key.table, rank(chain), chain.key.name.clone()));
+    for group in grouped.groups.values_mut() {
+        let place = |chain: &ChainDiff<'_>| (chain.key.family, chain.key.table, rank(chain), chain.key.name.clone());
+        group.chains.sort_by_cached_key(place);
     }
+    grouped.add_sets(&difference.sets, owners);
+    grouped.add_servers(&difference.servers, owners);
+    grouped.add_links(&difference.links, owners);
     let is_service = |about: &&About| matches!(about, About::Service(_));
     grouped.summary.services = grouped.groups.keys().filter(is_service).count();
     grouped
@@ -156,7 +193,7 @@ impl<'a> Grouped<'a> {
     }
 
     fn push(&mut self, about: About, chain: ChainDiff<'a>) {
-        self.groups.entry(about).or_default().push(chain);
+        self.groups.entry(about).or_default().chains.push(chain);
     }
 }
 
@@ -168,13 +205,25 @@ fn rank(chain: &ChainDiff) -> usize {
     let name = chain.key.name.as_str();
     match SERVICE_CHAINS.iter().position(|prefix| name.starts_with(prefix)) {
         Some(place) if chain.whole => 2 + place,
-        _ => usize::from(name.starts_with("KUBE-")),
+        _ => usize::from(["KUBE-", "WEIR-"].iter().any(|prefix| name.starts_with(prefix))),
     }
 }
 
 /// Whom a chain belongs to as a whole. `None` if its rules are about many: the dispatchers.
 fn owner(key: &ChainKey, lines: &[Line]) -> Option<About> {
-    const FIXED: [&str; 4] = ["KUBE-FORWARD", "KUBE-POSTROUTING", "KUBE-MARK-MASQ", "KUBE-PROXY-CANARY"];
+    const FIXED: [&str; 10] = [
+        "KUBE-FORWARD",
+        "KUBE-POSTROUTING",
+        "KUBE-MARK-MASQ",
+        "KUBE-PROXY-CANARY",
+        // Of IPVS mode and of node egress.
+        "KUBE-LOAD-BALANCER",
+        "KUBE-NODE-PORT",
+        "KUBE-SOURCE-RANGES-FIREWALL",
+        "KUBE-IPVS-FILTER",
+        "KUBE-IPVS-OUT-FILTER",
+        "WEIR-EGRESS",
+    ];
     let name = key.name.as_str();
     if FIXED.contains(&name) {
         return Some(About::Base);

@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::grouping::{About, ChainDiff, Grouped, Summary};
+use super::grouping::{About, Action, ChainDiff, Grouped, Summary};
 use super::lines::Fate;
+use super::objects::{AddressLine, ServerDiff, SetDiff};
+use crate::kernel::link::SERVICE_DEVICE;
 
 /// Raised when a field goes or changes its meaning; new fields do not raise it.
 const SCHEMA: &str = "weir.dev/diff/v1";
@@ -26,12 +28,59 @@ struct Group<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
     chains: &'a [ChainDiff<'a>],
+    sets: &'a [SetDiff<'a>],
+    #[serde(rename = "virtualServers")]
+    virtual_servers: &'a [ServerDiff],
+    addresses: Vec<Address>,
+    /// What happens to the service device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<Device>,
 }
 
 #[derive(Serialize)]
 struct Line {
     action: Fate,
     rule: String,
+}
+
+#[derive(Serialize)]
+struct EntryLine {
+    action: Fate,
+    entry: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServerLine<'a> {
+    action: Fate,
+    line: &'a str,
+    /// Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drains_until: Option<u32>,
+    /// There is more to it than the line says, and than weir knows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    has_more: bool,
+}
+
+#[derive(Serialize)]
+struct Address {
+    action: Fate,
+    address: String,
+    device: &'static str,
+}
+
+impl From<&AddressLine> for Address {
+    fn from(line: &AddressLine) -> Self {
+        Address { action: line.fate, address: line.address.to_string(), device: SERVICE_DEVICE }
+    }
+}
+
+#[derive(Serialize)]
+struct Device {
+    action: Action,
+    device: &'static str,
 }
 
 impl Serialize for ChainDiff<'_> {
@@ -49,20 +98,69 @@ impl Serialize for ChainDiff<'_> {
     }
 }
 
-/// The lines of one chain: only so many are text at a time.
+impl Serialize for SetDiff<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries = self.entries.iter().map(|line| EntryLine {
+            action: line.fate,
+            entry: line.entry.to_string(),
+            comment: line.comment.map(str::to_owned),
+        });
+        let set_type = self.new.or(self.gone).map(|spec| spec.set_type.as_str());
+        let mut set = serializer.serialize_struct("SetDiff", 5)?;
+        set.serialize_field("family", self.family.as_str())?;
+        set.serialize_field("set", self.name.as_str())?;
+        set.serialize_field("action", &self.action)?;
+        match set_type {
+            Some(set_type) => set.serialize_field("type", set_type)?,
+            None => set.skip_field("type")?,
+        }
+        set.serialize_field("entries", &Lines(entries.collect()))?;
+        set.end()
+    }
+}
+
+impl Serialize for ServerDiff {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let lines = self.lines.iter();
+        let lines = lines.map(|line| ServerLine {
+            action: line.fate,
+            line: &line.text,
+            drains_until: line.drains_until,
+            has_more: line.has_more,
+        });
+        let mut server = serializer.serialize_struct("ServerDiff", 6)?;
+        server.serialize_field("family", self.key.family().as_str())?;
+        server.serialize_field("protocol", self.key.protocol.upper())?;
+        server.serialize_field("address", &self.key.address.to_string())?;
+        server.serialize_field("port", &self.key.port)?;
+        server.serialize_field("action", &self.action)?;
+        server.serialize_field("lines", &Lines(lines.collect()))?;
+        server.end()
+    }
+}
+
+/// The lines of one object: only so many are text at a time.
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Lines(Vec<Line>);
+struct Lines<T>(Vec<T>);
 
 /// Writes the document, indented.
 pub fn write(out: &mut impl Write, grouped: &Grouped) -> io::Result<()> {
-    let groups = grouped.groups.iter().map(|(about, chains)| {
+    let groups = grouped.groups.iter().map(|(about, group)| {
         let (about, service) = match about {
             About::Base => ("base", None),
             About::Service(name) => ("service", Some(name.as_str())),
             About::Unknown => ("unknown", None),
         };
-        Group { about, service, chains }
+        Group {
+            about,
+            service,
+            chains: &group.chains,
+            sets: &group.sets,
+            virtual_servers: &group.servers,
+            addresses: group.addresses.iter().map(Address::from).collect(),
+            device: group.device.map(|action| Device { action, device: SERVICE_DEVICE }),
+        }
     });
     let document = Document { schema: SCHEMA, summary: &grouped.summary, groups: groups.collect() };
     serde_json::to_writer_pretty(&mut *out, &document)?;

@@ -1,32 +1,48 @@
 //! `weir diff`: what would change, and nothing changes.
 //!
-//! It prints the very [`Changes`](crate::kernel::xtables::Changes) that `weir proxy` would apply at its start.
+//! It prints the very [`Difference`] that `weir proxy` would apply at its start: rules, and in IPVS mode or with node
+//! egress sets, virtual servers and the service device. In iptables mode, what IPVS mode left is in it too.
+//!
+//! | file | what |
+//! |---|---|
+//! | `kernel`, `live`, `saved` | what is compared with: flags, the kernel, files |
+//! | `facts` | what is wanted |
+//! | `grouping`, `lines`, `objects`, `owners` | the difference by services: chains, their lines, all other objects, and whose they are |
+//! | `text`, `json`, `restore` | the three forms |
+//!
+//! Kernel parameters, accounting objects and schedulers are not in it: what `weir proxy` sets of the first it logs, and
+//! whether the kernel has a scheduler is found out only by making a virtual server that has it.
 
 mod facts;
 mod grouping;
 mod json;
 mod kernel;
 mod lines;
+mod live;
+mod objects;
+mod owners;
+mod restore;
+mod saved;
 mod text;
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::Failure;
 use super::colour::Colour;
-use super::options::{LogOptions, PacingOptions, RuleOptions, SourceOptions};
+use super::options::{LogOptions, PacingOptions, ProxyMode, RuleOptions, SourceOptions};
 use super::settle::{self, HostFacts};
-use super::{Failure, live};
-use crate::kernel::xtables::order::scripts;
 use crate::kernel::xtables::variant::Variant;
-use crate::kernel::xtables::{Changes, Match};
+use crate::model::ServicePort;
 use crate::net::{Family, PerFamily};
 use crate::plan::iptables::Desired;
-use kernel::Against;
+use crate::plan::ipvs::{self, Difference, Goal, Planner, UnixSeconds, obstacles};
+use kernel::{Against, AgainstOptions};
+use owners::Owners;
 
 /// How the difference is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -36,7 +52,7 @@ pub enum Output {
     Text,
     /// One JSON object with a schema version
     Json,
-    /// What would be fed to iptables-restore and ip6tables-restore
+    /// What would be fed to iptables-restore and ip6tables-restore, ipset, ip and ipvsadm, in a safe order
     Restore,
 }
 
@@ -44,12 +60,8 @@ pub enum Output {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Difference")]
 pub struct DiffArgs {
-    /// Compare with the kernel (`live`), with nothing (`empty`), or with a file that iptables-save wrote
-    #[arg(long, value_name = "live|empty|FILE", default_value = "live")]
-    pub against: String,
-    /// Rules of IPv6 that ip6tables-save wrote, beside `--against FILE`
-    #[arg(long, value_name = "FILE")]
-    pub against_ipv6: Option<PathBuf>,
+    #[command(flatten)]
+    pub against: AgainstOptions,
     /// How to write the difference
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Output,
@@ -80,11 +92,11 @@ pub struct DiffArgs {
 pub fn run(args: DiffArgs) -> ExitCode {
     args.log.start_quiet();
     let (different, error) = if args.detailed_exitcode { (2, 1) } else { (1, 2) };
-    match difference(&args).and_then(|(changes, variant)| {
+    match Outcome::find(&args).and_then(|outcome| {
         if !args.quiet {
-            print(&args, &changes, variant)?;
+            outcome.print(&args)?;
         }
-        Ok(changes.is_empty())
+        Ok(outcome.difference.is_empty())
     }) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(different),
@@ -95,60 +107,81 @@ pub fn run(args: DiffArgs) -> ExitCode {
     }
 }
 
-fn difference(args: &DiffArgs) -> Result<(Changes, Variant), Failure> {
-    settle::check(&args.rules)?;
-    args.pacing.settle(args.rules.proxy_mode)?;
-    let node_name = settle::node_name(&args.source)?;
-    let source = args.source.choice()?;
-    settle::check_mode(&args.rules)?;
-    let mut against = Against::open(&args.against, args.against_ipv6.as_deref(), || live::open_as(&args.rules))?;
-    let families = against.families();
-    if matches!(against, Against::Live(_)) {
-        settle::check_families(&args.rules, &families)?;
+/// The difference, with all that is needed to print it.
+struct Outcome {
+    difference: Difference,
+    model: Vec<Arc<ServicePort>>,
+    planner: Planner,
+    variant: Variant,
+}
+
+impl Outcome {
+    fn find(args: &DiffArgs) -> Result<Self, Failure> {
+        settle::check(&args.rules)?;
+        args.pacing.settle(args.rules.proxy_mode)?;
+        let node_name = settle::node_name(&args.source)?;
+        let source = args.source.choice()?;
+        let mut against = Against::open(&args.against, &args.rules)?;
+        let families = against.families();
+        if matches!(against, Against::Live(..)) {
+            settle::check_families(&args.rules, &families)?;
+        }
+        let facts = facts::read(&source, &node_name, args.timeout)?;
+        let model = facts::model(&facts, node_name, &families);
+        let host = HostFacts { accounting: against.accounting(), ..HostFacts::read()? };
+        let settings = Arc::new(settle::settings(&args.rules, facts.node(), &host));
+        let observed = against.observe(&families)?;
+        let (goal, rules) = match args.rules.proxy_mode {
+            ProxyMode::Ipvs => {
+                if let Some(obstacle) = obstacles(&observed, &families).first() {
+                    return Err(live::cannot_serve(obstacle));
+                }
+                (Goal::Serve(&model), ipvs::rules(&settings, &families))
+            }
+            // What it has of sets is that of egress; all else of these families was left by IPVS mode.
+            ProxyMode::Iptables => (Goal::Retire, Desired::plan(&settings, &families, &model).0),
+        };
+        let mut comparison = rules.compare();
+        against.show(&mut comparison)?;
+        let (mut difference, planner) = ipvs::compare(&settings, &families, goal, &observed, &|_| false, now());
+        difference.rules = comparison.finish();
+        against.adjust(&mut difference);
+        warn_of_denied(&planner);
+        Ok(Outcome { difference, model, planner, variant: against.variant(args.rules.iptables_variant) })
     }
-    let facts = facts::read(&source, &node_name, args.timeout)?;
-    let model = facts::model(&facts, node_name, &families);
-    let host = HostFacts { accounting: against.accounting(), ..HostFacts::read()? };
-    let settings = Arc::new(settle::settings(&args.rules, facts.node(), &host));
-    let (desired, _) = Desired::plan(&settings, &families, &model);
-    let mut comparison = desired.compare();
-    against.show(&mut comparison)?;
-    Ok((comparison.finish(), against.variant(args.rules.iptables_variant)))
+
+    fn print(&self, args: &DiffArgs) -> Result<(), Failure> {
+        let choice = args.color.choice(&io::stdout());
+        let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
+        let grouped = || grouping::group(&self.difference, &Owners::of(&self.planner, &self.model));
+        let written = match args.output {
+            Output::Text => text::write(&mut out, &grouped()),
+            Output::Json => json::write(&mut out, &grouped()),
+            Output::Restore => restore::write(&mut out, args.rules.proxy_mode, &self.difference, self.variant)?,
+        };
+        finish(written.and_then(|()| out.flush()))
+    }
 }
 
-fn print(args: &DiffArgs, changes: &Changes, variant: Variant) -> Result<(), Failure> {
-    let choice = args.color.choice(&io::stdout());
-    let mut out = io::BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
-    let written = match args.output {
-        Output::Text => text::write(&mut out, &grouping::group(changes)),
-        Output::Json => json::write(&mut out, &grouping::group(changes)),
-        Output::Restore => return write_restore(&mut out, changes, variant),
-    };
-    finish(written.and_then(|()| out.flush()))
+fn now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
 }
 
-/// The restore input of each family, under a comment that names the tool. Accounting objects that rules name are made
-/// by `weir proxy` before; here, a comment names them.
-fn write_restore(out: &mut impl Write, changes: &Changes, variant: Variant) -> Result<(), Failure> {
-    let scripts = scripts(changes, variant).map_err(|error| Failure::new(error.to_string()))?;
-    let mut write = || {
-        for object in accounting_objects(changes) {
-            writeln!(out, "# nfacct add {object}")?;
-        }
-        for script in &scripts {
-            let tool = if script.family == Family::V4 { "iptables-restore" } else { "ip6tables-restore" };
-            writeln!(out, "# {tool} --noflush")?;
-            script.write_to(&mut *out)?;
-        }
-        out.flush()
-    };
-    finish(write())
+/// What `weir proxy` would say and not change.
+fn warn_of_denied(planner: &Planner) {
+    for (key, port) in planner.denied() {
+        tracing::warn!(
+            service_port = %port.name,
+            family = port.family.as_str(),
+            "the virtual server {key} is there already and is not weir's, so the service is not served there"
+        );
+    }
 }
 
-fn accounting_objects(changes: &Changes) -> BTreeSet<&str> {
-    let rules = changes.chains.values().flat_map(|change| change.after.iter().flatten());
-    let matches = rules.flat_map(|rule| &rule.matches);
-    matches.filter_map(|m| if let Match::Nfacct(name) = m { Some(&**name) } else { None }).collect()
+/// A time for people, in UTC.
+fn deadline(time: UnixSeconds) -> String {
+    k8s_openapi::jiff::Timestamp::from_second(time.into()).map_or_else(|_| time.to_string(), |time| time.to_string())
 }
 
 /// A reader that went away (`weir diff | head`) is no error.

@@ -4,8 +4,11 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::grouping::{About, Action, ChainDiff, Grouped, Summary};
+use super::deadline;
+use super::grouping::{About, Action, ChainDiff, Group, Grouped, Summary};
 use super::lines::{Fate, Line};
+use super::objects::{ServerLine, SetDiff};
+use crate::kernel::link::SERVICE_DEVICE;
 use crate::net::Family;
 
 const HEADING: Style = Style::new().bold();
@@ -19,11 +22,18 @@ const CONTEXT: usize = 3;
 
 /// Writes the difference. Colour codes are always written: the stream drops them where they do not belong.
 pub fn write(out: &mut impl Write, grouped: &Grouped) -> io::Result<()> {
-    for (about, chains) in &grouped.groups {
+    for (about, group) in &grouped.groups {
         writeln!(out, "{HEADING}{}{HEADING:#}", heading(about))?;
-        for chain in chains {
+        for family in Family::ALL {
+            write_sets(out, group, family)?;
+        }
+        for chain in &group.chains {
             write_chain(out, chain, *about == About::Base)?;
         }
+        for family in Family::ALL {
+            write_servers(out, group, family)?;
+        }
+        write_device(out, group)?;
         writeln!(out)?;
     }
     writeln!(out, "{}", summary(&grouped.summary))
@@ -33,8 +43,55 @@ fn heading(about: &About) -> String {
     match about {
         About::Base => "base".to_owned(),
         About::Service(name) => format!("service {name}"),
-        About::Unknown => "chains of unknown services".to_owned(),
+        About::Unknown => "unknown services".to_owned(),
     }
+}
+
+fn write_sets(out: &mut impl Write, group: &Group, family: Family) -> io::Result<()> {
+    let mut sets = group.sets.iter().filter(|set| set.family == family).peekable();
+    if sets.peek().is_some() {
+        writeln!(out, "{CHAIN}@@ {family} ipset @@{CHAIN:#}")?;
+    }
+    sets.try_for_each(|set| write_set(out, set))
+}
+
+fn write_set(out: &mut impl Write, set: &SetDiff) -> io::Result<()> {
+    for (fate, spec) in [(Fate::Remove, &set.gone), (Fate::Add, &set.new)] {
+        if let Some(spec) = spec {
+            write_plain(out, fate, &set.create_line(spec))?;
+        }
+    }
+    set.entries.iter().try_for_each(|line| write_plain(out, line.fate, &set.entry_line(line)))
+}
+
+fn write_servers(out: &mut impl Write, group: &Group, family: Family) -> io::Result<()> {
+    let mut servers = group.servers.iter().filter(|server| server.key.family() == family).peekable();
+    if servers.peek().is_some() {
+        writeln!(out, "{CHAIN}@@ {family} ipvs @@{CHAIN:#}")?;
+    }
+    servers.flat_map(|server| &server.lines).try_for_each(|line| write_plain(out, line.fate, &server_text(line)))
+}
+
+/// What ipvsadm has no words for is said behind a `#`.
+fn server_text(line: &ServerLine) -> String {
+    let text = &line.text;
+    match line.drains_until {
+        Some(time) => format!("{text} # drains until {}", deadline(time)),
+        None if line.has_more => format!("{text} # with more that weir does not know"),
+        None => text.clone(),
+    }
+}
+
+fn write_device(out: &mut impl Write, group: &Group) -> io::Result<()> {
+    let note = match group.device {
+        Some(Action::Add) => " new device",
+        Some(Action::Remove) => " device goes",
+        Some(Action::Change) | None if group.addresses.is_empty() => return Ok(()),
+        Some(Action::Change) | None => "",
+    };
+    writeln!(out, "{CHAIN}@@ {SERVICE_DEVICE} @@{CHAIN:#}{note}")?;
+    let mut addresses = group.addresses.iter();
+    addresses.try_for_each(|line| write_plain(out, line.fate, &format!("address {} {SERVICE_DEVICE}", line.address)))
 }
 
 /// The note belongs to whom the chain belongs to: a dispatcher is the base's, whoever has rules in it.
@@ -78,15 +135,18 @@ fn write_folded(out: &mut impl Write, rules: usize) -> io::Result<()> {
 }
 
 fn write_line(out: &mut impl Write, line: &Line, family: Family) -> io::Result<()> {
-    let rule = line.rule.text(family);
-    match line.fate {
-        Fate::Add => writeln!(out, "{ADDED}+{rule}{ADDED:#}"),
-        Fate::Remove => writeln!(out, "{REMOVED}-{rule}{REMOVED:#}"),
-        Fate::Keep => writeln!(out, " {rule}"),
+    write_plain(out, line.fate, &line.rule.text(family))
+}
+
+fn write_plain(out: &mut impl Write, fate: Fate, text: &str) -> io::Result<()> {
+    match fate {
+        Fate::Add => writeln!(out, "{ADDED}+{text}{ADDED:#}"),
+        Fate::Remove => writeln!(out, "{REMOVED}-{text}{REMOVED:#}"),
+        Fate::Keep => writeln!(out, " {text}"),
     }
 }
 
-/// One line.
+/// One line. Rules are always told, other objects where some change.
 pub fn summary(summary: &Summary) -> String {
     if summary.is_empty() {
         return "Nothing to change.".to_owned();
@@ -95,12 +155,26 @@ pub fn summary(summary: &Summary) -> String {
         1 => "1 service".to_owned(),
         n => format!("{n} services"),
     };
-    format!(
-        "{services}; chains: {} to add, {} to change, {} to remove; rules: {} to add, {} to remove.",
-        summary.chains_added,
-        summary.chains_changed,
-        summary.chains_removed,
-        summary.rules_added,
-        summary.rules_removed
-    )
+    let s = summary;
+    let mut parts = vec![
+        services,
+        changes("chains", s.chains_added, Some(s.chains_changed), s.chains_removed),
+        changes("rules", s.rules_added, None, s.rules_removed),
+    ];
+    let others = [
+        ("sets", s.sets_added, Some(s.sets_changed), s.sets_removed),
+        ("entries", s.entries_added, None, s.entries_removed),
+        ("virtual servers", s.virtual_servers_added, Some(s.virtual_servers_changed), s.virtual_servers_removed),
+        ("real servers", s.real_servers_added, Some(s.real_servers_changed), s.real_servers_removed),
+        ("addresses", s.addresses_added, None, s.addresses_removed),
+        ("devices", s.devices_added, None, s.devices_removed),
+    ];
+    let others = others.into_iter().filter(|(_, add, change, remove)| *add + change.unwrap_or(0) + *remove > 0);
+    parts.extend(others.map(|(what, add, change, remove)| changes(what, add, change, remove)));
+    parts.join("; ") + "."
+}
+
+fn changes(what: &str, add: usize, change: Option<usize>, remove: usize) -> String {
+    let change = change.map(|change| format!("{change} to change, ")).unwrap_or_default();
+    format!("{what}: {add} to add, {change}{remove} to remove")
 }

@@ -165,7 +165,7 @@ fn note(outcome: &mut Result<(), IpsetError>, one: Result<(), IpsetError>) {
 }
 
 /// The room of a hash for so many entries: kube-proxy's if that is enough, as `ipset create -exist` refuses any other.
-fn room(entries: usize) -> u32 {
+pub(super) fn room(entries: usize) -> u32 {
     let enough = entries.checked_next_power_of_two().and_then(|room| u32::try_from(room).ok());
     enough.unwrap_or(u32::MAX).max(MAXELEM)
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::encode::{HASHSIZE, MAXELEM};
+use super::driver::room;
+use super::encode::HASHSIZE;
 use super::{Entries, Entry, ObservedSet, SetName, SetSpec, SetType};
 use crate::net::{Family, Protocol};
 
@@ -30,6 +31,11 @@ pub fn push_set(out: &mut String, set: &SetName, spec: &SetSpec, entries: &Entri
 
 /// Appends the line that makes the set, without the room of one that grew.
 pub fn push_create(out: &mut String, set: &SetName, spec: &SetSpec) {
+    push_create_for(out, set, spec, 0);
+}
+
+/// Appends the line that makes the set, with room for so many entries at least.
+pub fn push_create_for(out: &mut String, set: &SetName, spec: &SetSpec, entries: usize) {
     let SetSpec { set_type, family, comments } = spec;
     let comments = if *comments { " comment" } else { "" };
     let family = match family {
@@ -39,7 +45,8 @@ pub fn push_create(out: &mut String, set: &SetName, spec: &SetSpec) {
     infallible(match set_type {
         SetType::BitmapPort => writeln!(out, "create {set} {set_type} range 0-65535{comments}"),
         _ => {
-            writeln!(out, "create {set} {set_type} family {family} hashsize {HASHSIZE} maxelem {MAXELEM}{comments}")
+            let room = room(entries);
+            writeln!(out, "create {set} {set_type} family {family} hashsize {HASHSIZE} maxelem {room}{comments}")
         }
     });
 }
