@@ -307,7 +307,7 @@ fn check_real(key: &VirtualServerKey, endpoint: &Endpoint, real: &RealServer) ->
 }
 
 fn refusal(errno: Errno) -> Refusal {
-    Refusal { code: errno as i32, text: None, offset: None }
+    Refusal { code: errno as i32, text: None, offset: None, echo: Box::default() }
 }
 
 impl Table for SimIpvs {

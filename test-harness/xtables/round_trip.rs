@@ -1,7 +1,12 @@
 //! What is written through the real tools is read back as the same values.
 
+use std::process::Command;
+
+use weir::kernel::ipset::SetName;
 use weir::kernel::xtables::encode::ONE;
-use weir::kernel::xtables::{ChainChange, ChainKey, ChainName, Changes, Match, ObservedRule, Rule, Table, Xtables};
+use weir::kernel::xtables::{
+    ApplyErrorKind, ChainChange, ChainKey, ChainName, Changes, Direction, Match, ObservedRule, Rule, Table, Xtables,
+};
 use weir::net::Family;
 
 use crate::generate::Random;
@@ -42,5 +47,37 @@ fn rules_of_every_shape_come_back() {
                 assert_eq!(seen, rule, "{variant} {family}");
             }
         }
+    });
+}
+
+/// Rules that look in sets; a set that is not there is named, with the chain.
+#[test]
+fn lookups_in_sets_come_back() {
+    let ipset = |input: &str| {
+        let arguments = input.split(' ');
+        Command::new("ipset").args(arguments).status().is_ok_and(|status| status.success())
+    };
+    let lookup = |invert, name: &str, directions: &[Direction]| Rule {
+        matches: vec![Match::Set { invert, set: SetName::new(name), directions: directions.into() }],
+        ..Rule::default()
+    };
+    let (source, destination) = (Direction::Source, Direction::Destination);
+    with_each_variant("lookups", |variant, mut driver| {
+        if !ipset("create KUBE-LOOP-BACK hash:ip,port,ip") {
+            return eprintln!("SKIPPED: lookups: ipset is not installed, or the kernel has no sets");
+        }
+        assert!(ipset("create KUBE-IPVS-IPS hash:ip"));
+        let rules = [
+            lookup(false, "KUBE-LOOP-BACK", &[destination, destination, source]),
+            lookup(true, "KUBE-IPVS-IPS", &[destination]),
+        ];
+        assert_eq!(write_and_read(&mut driver, Family::V4, &rules), rules, "{variant}");
+
+        let key = ChainKey { family: Family::V4, table: Table::Nat, name: ChainName::new("KUBE-SVC-ALL") };
+        let change = ChainChange { before: None, after: Some(vec![lookup(false, "KUBE-GONE", &[source])]) };
+        let changes = Changes { chains: [(key.clone(), change)].into(), builtin: Vec::new() };
+        let error = driver.apply(&changes).unwrap_err();
+        assert_eq!((error.kind, &error.chain), (ApplyErrorKind::Refused, &Some(key)), "{variant}: {error}");
+        assert!(error.message.contains("KUBE-GONE"), "{variant}: {error}");
     });
 }

@@ -10,7 +10,7 @@ use crate::cmd::duration;
 use crate::kernel::ipvs::Scheduler;
 
 /// The sysctls that IPVS mode sets, or looks at to be right (contract 4.1).
-pub const SYSCTLS: [&str; 7] = [
+pub const SYSCTLS: [&str; 8] = [
     "net.ipv4.vs.conntrack",
     "net.ipv4.vs.conn_reuse_mode",
     "net.ipv4.vs.expire_nodest_conn",
@@ -18,6 +18,7 @@ pub const SYSCTLS: [&str; 7] = [
     "net.ipv4.ip_forward",
     "net.ipv4.conf.all.arp_ignore",
     "net.ipv4.conf.all.arp_announce",
+    "net.ipv4.vs.run_estimation",
 ];
 
 /// How long an endpoint that goes keeps its connections, where neither flag nor annotation says.
@@ -84,9 +85,9 @@ impl IpvsOptions {
         self.exclude_cidrs.iter().flat_map(|list| list.0.iter().copied())
     }
 
-    /// Whether a sysctl of [`SYSCTLS`] stays as it is, whatever it is.
-    pub fn keeps_sysctl(&self, name: &str) -> bool {
-        self.keep_sysctls.iter().any(|list| list.0.contains(&name))
+    /// Those of [`SYSCTLS`] that stay as they are, whatever they are.
+    pub fn kept_sysctls(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.keep_sysctls.iter().flat_map(|list| list.0.iter().copied())
     }
 
     /// What to tell the kernel once; `None` if nothing was asked for (contract 4.1, step 3).

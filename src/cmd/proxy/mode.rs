@@ -1,5 +1,6 @@
 //! The backend of a mode: its drivers opened, and everything that it needs found before anything is changed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::cmd::Failure;
@@ -9,12 +10,18 @@ use crate::kernel::ObserveError;
 use crate::kernel::ipset::{IpsetDriver, Sets};
 use crate::kernel::ipvs::{Ipvs, IpvsDriver};
 use crate::kernel::link::{LinkDriver, Links};
+use crate::kernel::sysctl::{self, Decision, Pins, SysctlError, Sysctls};
 use crate::kernel::xtables::Driver;
 use crate::net::{Family, stable_hash64};
 use crate::plan::ipvs::{Observed, is_our_set, obstacles};
 
+/// Above so many virtual servers the kernel no longer estimates the rates of each: before Linux 6.2 it does so every two
+/// seconds in one timer interrupt, which took 20 ms and more at 50,000.
+const MOST_ESTIMATED: usize = 10_000;
+
 /// The families of objects of IPVS mode, opened and found usable.
 pub struct IpvsKernel {
+    parameters: Parameters,
     sets: IpsetDriver,
     links: LinkDriver,
     servers: IpvsDriver,
@@ -30,6 +37,7 @@ impl IpvsKernel {
     pub fn open(options: &IpvsOptions, node_name: &str, families: &[Family]) -> Result<Self, Failure> {
         let cannot = |why: &dyn std::fmt::Display| Failure::new(format!("cannot use --proxy-mode ipvs: {why}"));
         let mut kernel = IpvsKernel {
+            parameters: Parameters { system: Sysctls::default(), pins: Pins::default(), decisions: Vec::new() },
             servers: IpvsDriver::open(order_seed(node_name)).map_err(|error| cannot(&error))?,
             sets: IpsetDriver::open().map_err(|error| cannot(&error))?,
             links: LinkDriver::open().map_err(|error| cannot(&error))?,
@@ -42,10 +50,12 @@ impl IpvsKernel {
             )));
         }
         let observed = kernel.observe().map_err(|error| cannot(&error))?;
-        match obstacles(&observed, families).first() {
-            Some(obstacle) => Err(cannot(obstacle)),
-            None => Ok(kernel),
+        if let Some(obstacle) = obstacles(&observed, families).first() {
+            return Err(cannot(obstacle));
         }
+        // Last: some of them are there only since IPVS is.
+        kernel.parameters = Parameters::of(options).map_err(|error| cannot(&error))?;
+        Ok(kernel)
     }
 
     fn observe(&mut self) -> Result<Observed, ObserveError> {
@@ -66,6 +76,31 @@ impl IpvsKernel {
     }
 }
 
+/// Kernel parameters: what is wanted, and whose word counts.
+struct Parameters {
+    system: Sysctls,
+    pins: Pins,
+    decisions: Vec<Decision>,
+}
+
+impl Parameters {
+    fn of(options: &IpvsOptions) -> Result<Self, SysctlError> {
+        let (system, pins) = (Sysctls::default(), Pins::by_name(options.kept_sysctls()).and_files(Path::new("/")));
+        let wanted = sysctl::wanted(system.kernel_version()?, sysctl::Options { strict_arp: options.strict_arp });
+        let decisions = system.decide(&wanted, &pins)?;
+        Ok(Parameters { system, pins, decisions })
+    }
+
+    /// Stops the estimation of rates where there are very many virtual servers. Called with every new number.
+    fn counted(&self, virtual_servers: usize) {
+        let wanted: Vec<_> = sysctl::estimation(virtual_servers, MOST_ESTIMATED).into_iter().collect();
+        let settled = self.system.decide(&wanted, &self.pins).and_then(|decisions| self.system.apply(&decisions));
+        if let Err(error) = settled {
+            tracing::warn!(%error, virtual_servers, "the kernel goes on estimating rates of virtual servers");
+        }
+    }
+}
+
 /// What tells this node from others: where round robin begins depends on it.
 fn order_seed(node_name: &str) -> u64 {
     stable_hash64(node_name.as_bytes())
@@ -74,7 +109,7 @@ fn order_seed(node_name: &str) -> u64 {
 /// The backend of the mode that was asked for, over drivers that are open.
 ///
 /// # Errors
-/// A driver that cannot be opened.
+/// A kernel parameter that cannot be set, a driver that cannot be opened.
 pub fn backend(
     rules: &RuleOptions,
     node_name: &Arc<str>,
@@ -85,9 +120,18 @@ pub fn backend(
     let families = driver.families();
     if let (ProxyMode::Ipvs, Some(mut opened)) = (rules.proxy_mode, ipvs) {
         opened.set_timeouts(&rules.ipvs);
-        let IpvsKernel { sets, links, servers } = opened;
+        let IpvsKernel { parameters, sets, links, servers } = opened;
+        let applied = parameters.system.apply(&parameters.decisions);
+        applied.map_err(|error| Failure::new(format!("cannot use --proxy-mode ipvs: {error}")))?;
         let kernel = Kernel { rules: driver, sets, links, servers };
-        return Ok(Box::new(IpvsBackend::new(kernel, settings.clone(), families, IpvsHooks::default())));
+        let mut last = None;
+        let counted = move |virtual_servers| {
+            if last.replace(virtual_servers) != Some(virtual_servers) {
+                parameters.counted(virtual_servers);
+            }
+        };
+        let hooks = IpvsHooks { counted: Box::new(counted), ..IpvsHooks::default() };
+        return Ok(Box::new(IpvsBackend::new(kernel, settings.clone(), families, hooks)));
     }
     let iptables = IptablesBackend::new(driver, settings.clone(), families.clone());
     let companions = IpsetDriver::open().map_err(|error| error.to_string()).and_then(|sets| {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use super::*;
-use crate::cmd::options::{SYSCTLS, Timeouts};
+use crate::cmd::options::Timeouts;
 use crate::cmd::settle;
 use crate::cmd::{Cli, Command};
 use crate::model::{NodePortAddresses, Settings};
@@ -27,7 +27,7 @@ fn nothing_typed_is_the_default() {
     assert_eq!(format!("{typed:?}"), format!("{default:?}"));
     assert_eq!(settings(&[]), IpvsSettings::default());
     assert_eq!(default.timeouts(), None);
-    assert!(!SYSCTLS.iter().any(|name| default.keeps_sysctl(name)));
+    assert_eq!(default.kept_sysctls().count(), 0);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn what_the_kernel_is_told_once() {
     let options = rules(&flags.each_ref().map(String::as_str)).ipvs;
     assert_eq!(options.timeouts(), Some(Timeouts { tcp: 0, tcp_fin: 90, udp: 300 }));
     let options = rules(&["--ipvs-keep-sysctls=net/ipv4/ip_forward, net.ipv4.vs.conn_reuse_mode"]).ipvs;
-    let kept: Vec<&str> = SYSCTLS.into_iter().filter(|name| options.keeps_sysctl(name)).collect();
+    let kept: Vec<&str> = options.kept_sysctls().collect();
     assert_eq!(kept, ["net.ipv4.vs.conn_reuse_mode", "net.ipv4.ip_forward"]);
 }
 

@@ -78,7 +78,10 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> WithCompanion<B, S, L, V> {
             .sets
             .observe(&|name| wanted.keys().any(|set| set.as_str() == name), &mut |set| observed.push(set))
             .map_err(|error| ApplyError { kind: ApplyErrorKind::Busy, message: error.message, chain: None })?;
-        let changes = ipset::compare(&wanted, &observed, &|_| false);
+        let ipset::Compared { changes, mismatches } = ipset::compare(&wanted, &observed, &|_| false);
+        if let Some(mismatch) = mismatches.first() {
+            return Err(ApplyError { kind: ApplyErrorKind::Unavailable, message: mismatch.to_string(), chain: None });
+        }
         if changes.is_empty() { Ok(()) } else { self.kernel.sets.apply(&changes) }
     }
 

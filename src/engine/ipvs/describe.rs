@@ -19,6 +19,7 @@ pub(super) fn describe(difference: &Difference) -> Repair {
         match (&change.before, &change.after) {
             (None, _) => note(spec.family, "ipset", "set missing", &|| name.to_string()),
             (_, None) => note(spec.family, "ipset", "set extra", &|| name.to_string()),
+            (before, after) if before != after => note(spec.family, "ipset", "set changed", &|| name.to_string()),
             _ => {}
         }
         if change.before.is_some() {

@@ -47,11 +47,11 @@ impl Schedulers {
 
     /// The settings with what is missing.
     pub(super) fn apply_to(&self, settings: Arc<Settings>) -> Arc<Settings> {
-        if settings.ipvs.missing_schedulers == self.missing {
+        if self.missing.is_subset(&settings.ipvs.missing_schedulers) {
             return settings;
         }
         let mut settings = Arc::unwrap_or_clone(settings);
-        settings.ipvs.missing_schedulers = self.missing.clone();
+        settings.ipvs.missing_schedulers.extend(self.missing.iter().cloned());
         Arc::new(settings)
     }
 }

@@ -50,7 +50,7 @@ pub trait Sets: Send {
     /// full grows: a larger one is filled and takes its place in one step, so that rules see all entries all the time.
     ///
     /// # Errors
-    /// The first failure, with the name of the set: a set of that name and another type is there, a set that is to go is
+    /// The first failure, with the name of the set; the other sets are changed nevertheless: a set of that name and another type is there, a set that is to go is
     /// in use by rules that are not ours, no memory.
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError>;
 }

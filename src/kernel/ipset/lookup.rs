@@ -2,10 +2,10 @@
 
 use nix::errno::Errno;
 
-use super::SetName;
-use super::wire::{self, attribute, command};
-use crate::kernel::netlink::nfnetlink::{Subsystem, header, message_type, split_header};
-use crate::kernel::netlink::{Attributes, Batch, Body, NetlinkError, Socket, flags};
+use super::error::explained;
+use super::wire::attribute;
+use super::{SetName, decode, encode};
+use crate::kernel::netlink::{Attributes, Batch, NetlinkError, Socket};
 
 /// The index that no set has (`IPSET_INVALID_ID`).
 pub const INVALID_INDEX: u16 = u16::MAX;
@@ -14,14 +14,10 @@ pub const INVALID_INDEX: u16 = u16::MAX;
 ///
 /// # Errors
 /// The kernel could not be asked, has no ipset, or one before Linux 4.20.
-pub fn index_of(socket: &mut Socket, name: &SetName) -> Result<Option<u16>, NetlinkError> {
-    ask(
-        socket,
-        "ask for the index of an ipset",
-        command::GET_BYNAME,
-        |body| _ = body.put_text(attribute::SETNAME, name.as_str()),
-        |attributes| attributes.find(attribute::INDEX)?.u16_be(),
-    )
+pub fn index_of(socket: &mut Socket, set: &SetName) -> Result<Option<u16>, NetlinkError> {
+    let mut batch = Batch::new("ask for the index of an ipset");
+    encode::ask_index(&mut batch, set);
+    ask(socket, &mut batch, |answer| answer.find(attribute::INDEX)?.u16_be())
 }
 
 /// The set of an index; `None` if no set has it.
@@ -29,35 +25,22 @@ pub fn index_of(socket: &mut Socket, name: &SetName) -> Result<Option<u16>, Netl
 /// # Errors
 /// As [`index_of`].
 pub fn name_of(socket: &mut Socket, index: u16) -> Result<Option<SetName>, NetlinkError> {
-    ask(
-        socket,
-        "ask for the ipset of an index",
-        command::GET_BYINDEX,
-        |body| _ = body.put_u16_be(attribute::INDEX, index),
-        |attributes| {
-            let name = attributes.find(attribute::SETNAME)?.text()?;
-            (name.len() <= SetName::MAX).then(|| SetName::new(name))
-        },
-    )
+    let mut batch = Batch::new("ask for the ipset of an index");
+    encode::ask_name(&mut batch, index);
+    ask(socket, &mut batch, decode::name)
 }
 
 /// Asks a question that the kernel answers with one message, or with "no such set".
 fn ask<T>(
     socket: &mut Socket,
-    asked: &'static str,
-    command: u8,
-    fill: impl FnOnce(&mut Body<'_>),
+    batch: &mut Batch,
     read: impl Fn(Attributes<'_>) -> Option<T>,
 ) -> Result<Option<T>, NetlinkError> {
-    let mut batch = Batch::new(asked);
-    batch.message(message_type(Subsystem::Ipset, command), flags::ACK, |body| {
-        fill(body.raw(&header(None, 0)).put_u8(attribute::PROTOCOL, wire::PROTOCOL));
-    });
-    let answered = socket.ask(&mut batch, |message| read(Attributes::new(split_header(message.payload)?.1)))?;
-    match answered {
+    let asked = batch.asked();
+    match socket.ask(batch, |message| read(decode::attributes(message)?))? {
         Ok(Some(found)) => Ok(Some(found)),
         Ok(None) => Err(NetlinkError::Malformed { asked, what: "it does not say what was asked for" }),
         Err(refusal) if refusal.errno() == Errno::ENOENT => Ok(None),
-        Err(refusal) => Err(NetlinkError::Refused { asked, refusal }),
+        Err(refusal) => Err(NetlinkError::Refused { asked, refusal: explained(refusal) }),
     }
 }

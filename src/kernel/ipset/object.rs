@@ -29,6 +29,12 @@ impl SetName {
         &self.0
     }
 
+    /// The family that the name tells: sets of IPv6 begin with `KUBE-6-` or `WEIR-6-` (contract 4.4). Only for sets that
+    /// have none themselves, which are bitmaps.
+    pub fn family(&self) -> Family {
+        if self.0.split('-').nth(1) == Some("6") { Family::V6 } else { Family::V4 }
+    }
+
     /// The shared text.
     pub fn shared(&self) -> Arc<str> {
         self.0.clone()

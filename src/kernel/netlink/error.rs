@@ -14,9 +14,15 @@ pub struct Refusal {
     pub text: Option<Box<str>>,
     /// The place in the request that it is about, in bytes from its start (`NLMSGERR_ATTR_OFFS`).
     pub offset: Option<u32>,
+    /// What came back of the request from behind its header, [`Refusal::ECHO`] bytes at most: ipset answers in it. Empty
+    /// if nothing came back.
+    pub echo: Box<[u8]>,
 }
 
 impl Refusal {
+    /// How much of a request that came back is kept, in bytes.
+    pub(super) const ECHO: usize = 64;
+
     /// The number as an `errno`; [`Errno::UnknownErrno`] if it is a family's own.
     pub fn errno(&self) -> Errno {
         Errno::from_raw(self.code)

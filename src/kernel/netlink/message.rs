@@ -62,7 +62,9 @@ impl<'a> Message<'a> {
         // The request comes back: its header at least, and unless it is capped the rest of it.
         let echo = rest.split_first_chunk::<4>().map_or(0, |(length, _)| u32::from_ne_bytes(*length));
         let echo = if self.flags & CAPPED != 0 { HEADER_LENGTH } else { usize::try_from(echo).ok()? };
-        Some(Err(self.refusal(code, rest.get(align(echo)..).unwrap_or_default())))
+        let attributes = rest.get(align(echo)..).unwrap_or_default();
+        let echo = rest.get(HEADER_LENGTH..echo.min(rest.len())).unwrap_or_default();
+        Some(Err(Refusal { echo: echo.get(..Refusal::ECHO).unwrap_or(echo).into(), ..self.refusal(code, attributes) }))
     }
 
     /// What the end of a dump (`NLMSG_DONE`) says: `Ok` if the dump is complete. An end without a code is one too.
@@ -79,6 +81,7 @@ impl<'a> Message<'a> {
             code: code.saturating_neg(),
             text: attributes.clone().find(ATTRIBUTE_TEXT).and_then(|text| text.text()).map(Box::from),
             offset: attributes.find(ATTRIBUTE_OFFSET).and_then(|offset| offset.u32()),
+            echo: Box::default(),
         }
     }
 }

@@ -109,21 +109,23 @@ fn refusals_are_explained() {
     request.message(7, 0, |body| {
         body.put_text(1, "odd");
     });
-    let plain = Refusal { code: 16, text: None, offset: None };
-    let explained = Refusal { code: 16, text: Some("Set is in use".into()), offset: Some(20) };
+    let plain = Refusal { code: 16, text: None, offset: None, echo: Box::default() };
+    let explained = Refusal { code: 16, text: Some("Set is in use".into()), offset: Some(20), echo: Box::default() };
     for (capped, words, expected) in
         [(false, false, &plain), (true, false, &plain), (false, true, &explained), (true, true, &explained)]
     {
         let answer = refusal(-16, request.bytes(), capped, words);
         let (message, _) = Message::read(&answer).unwrap();
-        assert_eq!(message.acknowledgement(), Some(Err(expected.clone())), "capped {capped}, explained {words}");
+        let echo = if capped { &[] } else { &request.bytes()[16..] };
+        let expected = Refusal { echo: echo.into(), ..expected.clone() };
+        assert_eq!(message.acknowledgement(), Some(Err(expected)), "capped {capped}, explained {words}");
     }
     assert_eq!(explained.errno(), Errno::EBUSY);
     assert_eq!(
         NetlinkError::Refused { asked: "delete a set", refusal: explained }.to_string(),
         "cannot delete a set: the kernel refused: EBUSY: Device or resource busy: Set is in use (at byte 20 of the request)"
     );
-    assert_eq!(Refusal { code: 4103, text: None, offset: None }.to_string(), "error 4103");
+    assert_eq!(Refusal { code: 4103, text: None, offset: None, echo: Box::default() }.to_string(), "error 4103");
     let answer = refusal(0, request.bytes(), true, false);
     assert_eq!(Message::read(&answer).unwrap().0.acknowledgement(), Some(Ok(())));
 }

@@ -10,7 +10,7 @@ use super::difference::Difference;
 use super::drain::{self, Draining, UnixSeconds};
 use super::planner::Planner;
 use super::sets::Set;
-use crate::kernel::ipset::{self, Entries, Entry, ObservedSet, SetName};
+use crate::kernel::ipset::{self, Entries, Entry, Mismatch, ObservedSet, SetName};
 use crate::kernel::ipvs::{
     ObservedVirtualServer, RealServer, RealServerChange, VirtualServer, VirtualServerChange, VirtualServerKey,
 };
@@ -30,10 +30,10 @@ pub struct Observed {
 /// Something that is in the way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
-    #[error("the set {name} is a {found}, and should be a {wanted}: remove it with `ipset destroy {name}`")]
-    SetType { name: SetName, found: Box<str>, wanted: ipset::SetType },
-    #[error("the device {} is a {kind}, and should be a dummy device: rename or delete it", link::SERVICE_DEVICE)]
-    DeviceKind { kind: Box<str> },
+    #[error(transparent)]
+    Set(Mismatch),
+    #[error("the device {} is a {kind}, and must be a dummy device: rename or delete it", link::SERVICE_DEVICE)]
+    Device { kind: Box<str> },
 }
 
 /// How virtual servers of ours are told from others', without a memory.
@@ -85,28 +85,14 @@ impl<'a> Ownership<'a> {
 
 /// What is in the way of a plan for these families. Nothing can be done as long as there is anything.
 pub fn obstacles(observed: &Observed, families: &[Family]) -> Vec<Obstacle> {
-    let specs = families.iter().flat_map(|family| Set::ALL.map(|set| (set.name(*family), set.spec(*family))));
-    let specs: BTreeMap<_, _> = specs.collect();
-    let mut found: Vec<Obstacle> = Vec::new();
-    for set in &observed.sets {
-        let Some(wanted) = specs.get(&set.name) else { continue };
-        let held: Box<str> = match &set.spec {
-            Ok(spec) if spec.set_type == wanted.set_type && is_same_family(spec, wanted) => continue,
-            Ok(spec) if spec.set_type == wanted.set_type => format!("{} of {}", spec.set_type, spec.family).into(),
-            Ok(spec) => spec.set_type.as_str().into(),
-            Err(text) => text.clone(),
-        };
-        found.push(Obstacle::SetType { name: set.name.clone(), found: held, wanted: wanted.set_type });
-    }
+    let sets = families.iter().flat_map(|family| Set::ALL.map(|set| (*family, set)));
+    let wanted = sets.map(|(family, set)| (set.name(family), (set.spec(family), Entries::new()))).collect();
+    let mismatches = ipset::compare(&wanted, &observed.sets, &|_| false).mismatches;
+    let mut found: Vec<Obstacle> = mismatches.into_iter().map(Obstacle::Set).collect();
     if let Device::Other { kind } = &observed.device {
-        found.push(Obstacle::DeviceKind { kind: kind.clone() });
+        found.push(Obstacle::Device { kind: kind.clone() });
     }
     found
-}
-
-/// A bitmap of ports has no family.
-fn is_same_family(a: &ipset::SetSpec, b: &ipset::SetSpec) -> bool {
-    a.set_type == ipset::SetType::BitmapPort || a.family == b.family
 }
 
 /// What is wanted.
@@ -158,7 +144,7 @@ pub fn compare(
         difference.servers.servers.insert(key, added(claim));
     }
     planner.settle();
-    difference.sets = ipset::compare(&wanted_sets(&planner), &observed.sets, &is_our_set);
+    difference.sets = ipset::compare(&wanted_sets(&planner), &observed.sets, &is_our_set).changes;
     difference.links = compare_device(&observed.device, &planner);
     (difference, planner)
 }

@@ -24,7 +24,7 @@ pub enum Set {
     HealthCheckNodePort,
     /// Addresses on the service device.
     IpvsIps,
-    /// Every virtual server that is ours. No rule looks it up: it is how they are known after a restart.
+    /// Every virtual server that is ours: how they are known after a restart.
     VirtualServers,
     /// Frontends for which no endpoint is anywhere: REJECT.
     Reject,
