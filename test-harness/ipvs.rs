@@ -17,8 +17,21 @@ mod machine;
 #[path = "ipvs/runner.rs"]
 mod runner;
 
+mod program;
+
+#[allow(dead_code, reason = "the suite packets uses more of it")]
+#[path = "packets/manifests.rs"]
+mod manifests;
+#[allow(dead_code, reason = "the suite node uses more of it")]
+#[path = "node/process.rs"]
+mod process;
+#[path = "ipvs/proxied.rs"]
+mod proxied;
+
 #[path = "ipvs/link.rs"]
 mod link;
+#[path = "ipvs/schedulers.rs"]
+mod schedulers;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
 #[path = "ipvs/traffic.rs"]
@@ -32,7 +45,12 @@ use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
 fn cases() -> Vec<Case> {
-    let modules = [("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
+    let modules = [
+        ("link", link::all()),
+        ("schedulers", schedulers::all()),
+        ("smoke", smoke::all()),
+        ("traffic", traffic::all()),
+    ];
     let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };
