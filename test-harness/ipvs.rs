@@ -28,12 +28,22 @@ mod process;
 #[path = "ipvs/proxied.rs"]
 mod proxied;
 
+#[path = "ipvs/draining.rs"]
+mod draining;
 #[path = "ipvs/link.rs"]
 mod link;
+#[path = "ipvs/node.rs"]
+mod node;
+#[path = "ipvs/refusals.rs"]
+mod refusals;
 #[path = "ipvs/schedulers.rs"]
 mod schedulers;
+#[path = "ipvs/servers.rs"]
+mod servers;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
+#[path = "ipvs/sysctl.rs"]
+mod sysctl;
 #[path = "ipvs/traffic.rs"]
 mod traffic;
 
@@ -44,14 +54,22 @@ use machine::NoMachine;
 use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
+/// The cases of a module.
+type Cases = Vec<(&'static str, fn())>;
+
 fn cases() -> Vec<Case> {
-    let modules = [
+    let modules: [(&str, Cases); 9] = [
+        ("draining", draining::all()),
         ("link", link::all()),
+        ("node", node::all()),
+        ("refusals", refusals::all()),
         ("schedulers", schedulers::all()),
+        ("servers", servers::all()),
         ("smoke", smoke::all()),
+        ("sysctl", sysctl::all()),
         ("traffic", traffic::all()),
     ];
-    let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
+    let named = |(module, cases): (&str, Cases)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };
     modules.into_iter().flat_map(named).collect()
@@ -67,7 +85,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::read(given.iter().cloned()) {
         Ok(arguments) => arguments,
         Err(flag) => {
-            eprintln!("ipvs: no such flag: {flag}");
+            eprintln!("ipvs: what is {flag}?");
             return ExitCode::FAILURE;
         }
     };

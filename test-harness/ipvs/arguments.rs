@@ -1,33 +1,47 @@
 //! The arguments that libtest takes, as far as they make sense here.
 
 /// What `cargo test -- ...` was told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Arguments {
     filters: Vec<String>,
     skip: Vec<String>,
     exact: bool,
     pub list: bool,
     pub nocapture: bool,
+    /// How many cases may run at the same time.
+    pub threads: usize,
 }
 
+/// As many as the machine has processors. Most cases wait rather than compute.
+const THREADS: usize = 2;
+
 impl Arguments {
-    /// Reads them. What is for libtest's output, threads or ignored tests is passed over.
+    /// Reads them. What is for libtest's output or ignored tests is passed over.
     ///
     /// # Errors
-    /// The flag that is not known.
+    /// The flag that is not known, or has no value.
     pub fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut read = Arguments::default();
-        let mut arguments = arguments.peekable();
+        let (filters, skip) = (Vec::new(), Vec::new());
+        let mut read = Arguments { filters, skip, exact: false, list: false, nocapture: false, threads: THREADS };
+        // `--flag=value` is `--flag value`.
+        let parts = |argument: String| match argument.split_once('=') {
+            Some((flag, value)) if flag.starts_with("--") => vec![flag.to_owned(), value.to_owned()],
+            _ => vec![argument],
+        };
+        let mut arguments = arguments.flat_map(parts);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--list" => read.list = true,
                 "--exact" => read.exact = true,
                 "--nocapture" | "--no-capture" => read.nocapture = true,
                 "--skip" => read.skip.extend(arguments.next()),
-                "--test-threads" | "--format" | "--color" => drop(arguments.next()),
+                "--test-threads" => {
+                    let number = arguments.next().and_then(|number| number.parse().ok());
+                    read.threads = number.filter(|number| *number > 0).ok_or(argument)?;
+                }
+                "--format" | "--color" => drop(arguments.next()),
                 "-q" | "--quiet" | "--show-output" | "--include-ignored" => {}
-                flag if flag.starts_with('-') && !flag.contains('=') => return Err(argument),
-                flag if flag.starts_with('-') => {}
+                flag if flag.starts_with('-') => return Err(argument),
                 _ => read.filters.push(argument),
             }
         }

@@ -48,13 +48,6 @@ impl World {
         World { lab, folder: tempfile::tempdir().unwrap(), _servers: servers }
     }
 
-    /// The same, with these objects.
-    pub fn of(objects: &[String]) -> World {
-        let world = World::new();
-        world.tell(objects);
-        world
-    }
-
     /// These are all the objects there are now, beside the node's own.
     pub fn tell(&self, objects: &[String]) {
         let node = format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: {NODE}}}\n");
