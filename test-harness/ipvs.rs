@@ -19,8 +19,16 @@ mod runner;
 
 #[path = "ipvs/diff.rs"]
 mod diff;
+#[path = "ipvs/draining.rs"]
+mod draining;
 #[path = "ipvs/link.rs"]
 mod link;
+#[path = "ipvs/node.rs"]
+mod node;
+#[path = "ipvs/refusals.rs"]
+mod refusals;
+#[path = "ipvs/schedulers.rs"]
+mod schedulers;
 #[path = "ipvs/servers.rs"]
 mod servers;
 #[path = "ipvs/smoke.rs"]
@@ -43,7 +51,11 @@ type Cases = Vec<(&'static str, fn())>;
 fn cases() -> Vec<Case> {
     let modules = [
         ("diff", diff::all()),
+        ("draining", draining::all()),
         ("link", link::all()),
+        ("node", node::all()),
+        ("refusals", refusals::all()),
+        ("schedulers", schedulers::all()),
         ("servers", servers::all()),
         ("smoke", smoke::all()),
         ("sysctl", sysctl::all()),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::kernel::ipset::{Entries, ObservedSet, SetName, SetSpec};
 use crate::kernel::ipvs::{
-    ObservedRealServer, ObservedVirtualServer, RealServer, Scheduler, VirtualServer, VirtualServerKey,
+    ObservedRealServer, ObservedVirtualServer, RealServer, Scheduler, ServerFlags, VirtualServer, VirtualServerKey,
 };
 use crate::kernel::link::Device;
 use crate::model::{ServicePort, Settings};
@@ -116,6 +116,80 @@ impl Held {
     }
 }
 
+<<<<<<< HEAD
+=======
+fn settings() -> Arc<Settings> {
+    Arc::new(Settings {
+        local_addresses: PerFamily {
+            v4: [[192, 168, 0, 2], [192, 168, 99, 11]].map(IpAddr::from).into(),
+            v6: Box::new(["2001:db8::1".parse().unwrap()]),
+        },
+        node_ips: PerFamily { v4: Some([192, 168, 0, 2].into()), v6: None },
+        ..Settings::default()
+    })
+}
+
+fn policy() -> impl Strategy<Value = TrafficPolicy> {
+    prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)]
+}
+
+/// Few names, addresses and ports, so that services get into each other's way.
+fn service_port() -> impl Strategy<Value = ServicePort> {
+    let addresses = || proptest::collection::btree_set(0u8..3, 0..3);
+    let endpoints = proptest::collection::btree_map(0u8..5, (0u8..64, 0u16..3), 0..5);
+    let identity = (0u8..4, prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)]);
+    let rest = (policy(), policy(), any::<bool>(), proptest::option::of(1u32..100), 0u8..6);
+    (identity, 0u8..3, addresses(), addresses(), endpoints, rest).prop_map(
+        |((name, protocol), node_port, external, balanced, endpoints, (internal, outer, ranges, affinity, tuned))| {
+            let frontend = |n: &u8| IpAddr::from([192, 168, 99, 10 + n]);
+            let tuning = [("lc", Some(5)), ("dh", None), ("sh", Some(0))].map(|(name, drain_seconds)| {
+                Arc::new(Tuning { scheduler: Some(name.into()), drain_seconds, ..Tuning::default() })
+            });
+            ServicePort {
+                key: ServicePortKey {
+                    family: Family::V4,
+                    name: ServicePortName::new(ObjectName::new("ns", format!("s{name}")), "p", protocol),
+                },
+                cluster_ip: [172, 30, 0, name].into(),
+                port: 80,
+                node_port: if node_port == 0 { 0 } else { 30_000 + u16::from(node_port) },
+                external_ips: external.iter().map(frontend).collect(),
+                load_balancer_ips: balanced.iter().map(frontend).collect(),
+                source_ranges: if ranges { Box::new(["192.168.0.0/24".parse().unwrap()]) } else { Box::default() },
+                affinity_seconds: affinity,
+                internal_policy: internal,
+                external_policy: outer,
+                health_check_node_port: if outer == TrafficPolicy::Local { 31_000 } else { 0 },
+                has_any_endpoint: !endpoints.is_empty(),
+                endpoints: endpoints
+                    .into_iter()
+                    .map(|(n, (flags, weight))| ModelEndpoint {
+                        endpoint: Endpoint::new([10, 0, 0, n].into(), 8080),
+                        flags: EndpointFlags(flags),
+                        weight,
+                    })
+                    .collect(),
+                tuning: tuning.get(usize::from(tuned)).cloned(),
+            }
+        },
+    )
+}
+
+fn model() -> impl Strategy<Value = Vec<Arc<ServicePort>>> {
+    proptest::collection::vec(service_port(), 0..5).prop_map(|ports| {
+        let by_key: BTreeMap<_, _> = ports.into_iter().map(|port| (port.key.clone(), Arc::new(port))).collect();
+        by_key.into_values().collect()
+    })
+}
+
+fn moves(before: &[Arc<ServicePort>], after: &[Arc<ServicePort>]) -> Vec<Move> {
+    let find = |model: &[Arc<ServicePort>], key: &ServicePortKey| model.iter().find(|port| port.key == *key).cloned();
+    let keys: BTreeSet<&ServicePortKey> = before.iter().chain(after).map(|port| &port.key).collect();
+    let moves = keys.into_iter().map(|key| Move { before: find(before, key), after: find(after, key) });
+    moves.filter(|m| m.before != m.after).collect()
+}
+
+>>>>>>> wt-schedulers
 /// A kernel that serves a model, and who planned it.
 fn serving(model: &[Arc<ServicePort>]) -> (Held, Planner) {
     let mut held = Held::default();
@@ -284,4 +358,57 @@ fn what_is_in_the_way_is_named() {
     assert_eq!(texts.len(), 2);
     assert!(texts[0].contains("list:set") && texts[0].contains("ipset destroy"), "{texts:?}");
     assert!(texts[1].contains("kube-ipvs0") && texts[1].contains("veth"), "{texts:?}");
+}
+
+/// Where sources or destinations are hashed, a real server of weight 0 is chosen all the same, and then nobody answers:
+/// sh and mh are told to go on to another one, dh cannot be told.
+#[test]
+fn a_real_server_of_weight_0_refuses_nobody() {
+    let service = |scheduler: &str, endpoints: &[u8]| {
+        let mut port = ServicePort::clone(&simple(1, endpoints));
+        port.tuning = Some(Arc::new(Tuning { scheduler: Some(scheduler.into()), ..Tuning::default() }));
+        Arc::new(port)
+    };
+    let fallback = ServerFlags(0x8);
+    let key = key([172, 30, 0, 1], 80);
+    let went = Endpoint::new([10, 0, 0, 2].into(), 8080);
+    for (scheduler, flags, drains) in
+        [("rr", ServerFlags(0), true), ("sh", fallback, true), ("mh", fallback, true), ("dh", ServerFlags(0), false)]
+    {
+        let (before, after) = ([service(scheduler, &[1, 2])], [service(scheduler, &[1])]);
+        let (held, mut planner) = serving(&before);
+        assert_eq!(held.servers[&key].0.flags, flags, "{scheduler}");
+        let moved = planner.replan(&moves(&before, &after), NOW);
+        let observed = held.observed(1);
+        let (compared, _) = compare(&settings(), &Family::ALL, Goal::Serve(&after), &observed, &|_| false, NOW);
+        for difference in [moved, compared] {
+            let change = difference.servers.servers[&key].real_servers[&went];
+            assert_eq!(change.after.map(|server| server.weight), drains.then_some(0), "{scheduler}");
+        }
+        // A service that goes has nobody to serve.
+        let moved = serving(&before).1.replan(&moves(&before, &[]), NOW);
+        assert!(moved.servers.servers[&key].real_servers.values().all(|change| change.after.is_some()), "{scheduler}");
+    }
+    // From one scheduler to the other while something drains.
+    let models = [[service("rr", &[1, 2])], [service("rr", &[1])], [service("dh", &[1])]];
+    let (mut held, mut planner) = serving(&models[0]);
+    for pair in models.windows(2) {
+        held.apply(&planner.replan(&moves(&pair[0], &pair[1]), NOW));
+    }
+    assert!(planner.draining().is_empty());
+    held.is_what_is_wanted(&settings(), &models[2]);
+}
+
+/// No time to drain is none, not until somebody looks.
+#[test]
+fn without_a_time_to_drain_a_real_server_goes_at_once() {
+    let mut settings = (*settings()).clone();
+    settings.ipvs.drain_seconds = 0;
+    let (before, after) = ([simple(1, &[1, 2])], [simple(1, &[1])]);
+    let (_, mut planner) = Desired::plan(&Arc::new(settings), &Family::ALL, &before);
+    let moved = planner.replan(&moves(&before, &after), NOW);
+    let change =
+        moved.servers.servers[&key([172, 30, 0, 1], 80)].real_servers[&Endpoint::new([10, 0, 0, 2].into(), 8080)];
+    assert_eq!(change.after, None);
+    assert!(planner.draining().is_empty());
 }

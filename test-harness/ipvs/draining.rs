@@ -1,0 +1,3 @@
+pub fn all() -> Vec<(&'static str, fn())> {
+    vec![]
+}
