@@ -17,10 +17,22 @@ mod machine;
 #[path = "ipvs/runner.rs"]
 mod runner;
 
+#[allow(dead_code, reason = "shared with another suite")]
+#[path = "packets/shared.rs"]
+mod shared;
+
+#[path = "ipvs/egress.rs"]
+mod egress;
 #[path = "ipvs/link.rs"]
 mod link;
+#[path = "ipvs/packets.rs"]
+mod packets;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
+#[path = "ipvs/switching.rs"]
+mod switching;
+#[path = "ipvs/switching_talk.rs"]
+mod switching_talk;
 #[path = "ipvs/traffic.rs"]
 mod traffic;
 
@@ -32,7 +44,14 @@ use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
 fn cases() -> Vec<Case> {
-    let modules = [("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
+    let modules = [
+        ("egress", egress::all()),
+        ("link", link::all()),
+        ("packets", packets::all()),
+        ("smoke", smoke::all()),
+        ("switching", switching::all()),
+        ("traffic", traffic::all()),
+    ];
     let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };

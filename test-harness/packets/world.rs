@@ -39,12 +39,6 @@ impl From<Variant> for Setup {
     }
 }
 
-impl Setup {
-    pub fn ipvs(variant: Variant) -> Setup {
-        Setup { variant, mode: ProxyMode::Ipvs }
-    }
-}
-
 /// The lab, with weir.
 pub struct World {
     pub lab: Lab,
