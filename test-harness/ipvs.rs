@@ -33,6 +33,12 @@ mod smoke;
 mod switching;
 #[path = "ipvs/switching_talk.rs"]
 mod switching_talk;
+#[path = "ipvs/switching_tools.rs"]
+mod switching_tools;
+#[path = "ipvs/takeover.rs"]
+mod takeover;
+#[path = "ipvs/takeover_left.rs"]
+mod takeover_left;
 #[path = "ipvs/traffic.rs"]
 mod traffic;
 
@@ -50,6 +56,7 @@ fn cases() -> Vec<Case> {
         ("packets", packets::all()),
         ("smoke", smoke::all()),
         ("switching", switching::all()),
+        ("takeover", takeover::all()),
         ("traffic", traffic::all()),
     ];
     let named = |(module, cases): (&str, Vec<(&str, fn())>)| {

@@ -12,9 +12,9 @@ use weir::net::Family;
 use super::shared::manifests::{Service, facts};
 use super::shared::node::wait_until;
 use super::shared::stream::while_connecting;
-use super::shared::variants::save;
 use super::shared::world::{SELDOM, Setup, World};
 use super::switching_talk::Talk;
+use super::switching_tools::{beside_rules, chains, difference, rules};
 
 pub fn all() -> Vec<(&'static str, fn())> {
     vec![
@@ -92,7 +92,7 @@ fn there_and_back(variant: Variant) {
     let ((), connections) = while_connecting(&clients, || {
         weir.stop();
         let weir = serve(Ipvs);
-        assert_eq!(chains(&world), CHAINS_OF_IPVS, "{}", self::rules(&world));
+        assert_eq!(chains(&self::rules(&world)), CHAINS_OF_IPVS);
         let new = Talk::start(&clients);
         thread::sleep(AFTER);
         weir.stop();
@@ -101,42 +101,10 @@ fn there_and_back(variant: Variant) {
         thread::sleep(AFTER);
         println!("connections of iptables mode: {:?}", old.end());
         println!("connections of IPVS mode: {:?}", new.end());
-        wait_until("nothing of IPVS mode is left", || left(&world).is_empty());
-        assert_eq!(self::rules(&world), rules);
+        wait_until("nothing of IPVS mode is left", || beside_rules(&world).is_empty());
+        let differs = difference(&rules, &self::rules(&world));
+        assert!(differs.is_empty(), "{}", differs.join("\n"));
         weir.stop();
     });
     println!("{variant}: {connections} connections, none failed");
-}
-
-/// Names of the chains that a proxy has, sorted.
-fn chains(world: &World) -> Vec<String> {
-    let rules = rules(world);
-    let names = rules.lines().filter_map(|line| line.strip_prefix(":KUBE-"));
-    let mut names: Vec<String> = names.filter_map(|line| Some(format!("KUBE-{}", line.split(' ').next()?))).collect();
-    names.retain(|name| name != "KUBE-FIREWALL");
-    names.sort();
-    names.dedup();
-    names
-}
-
-/// All rules of all families, without counters.
-fn rules(world: &World) -> String {
-    let saved = world.families().into_iter().map(|family| save(world.lab.node(), &world.driver, family));
-    let line = |line: &str| match line {
-        line if line.starts_with('#') => String::new(),
-        line if line.starts_with(':') => line.split(" [").next().unwrap_or_default().to_owned() + " -",
-        line => line.to_owned(),
-    };
-    let lines: Vec<String> = saved.flat_map(|text| text.lines().map(line).collect::<Vec<_>>()).collect();
-    lines.join("\n")
-}
-
-/// What there is of IPVS mode, as the tools tell it.
-fn left(world: &World) -> Vec<String> {
-    let node = world.lab.node();
-    let lines = |program: &str, arguments: &[&str]| -> Vec<String> {
-        node.check(program, arguments, "").unwrap().lines().map(str::to_owned).collect()
-    };
-    let device = lines("ip", &["-o", "link", "show", "type", "dummy"]);
-    [lines("ipvsadm", &["-Sn"]), lines("ipset", &["list", "-name"]), device].concat()
 }
