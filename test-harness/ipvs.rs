@@ -27,6 +27,8 @@ mod egress;
 mod link;
 #[path = "ipvs/packets.rs"]
 mod packets;
+#[path = "ipvs/servers.rs"]
+mod servers;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
 #[path = "ipvs/switching.rs"]
@@ -35,6 +37,8 @@ mod switching;
 mod switching_talk;
 #[path = "ipvs/switching_tools.rs"]
 mod switching_tools;
+#[path = "ipvs/sysctl.rs"]
+mod sysctl;
 #[path = "ipvs/takeover.rs"]
 mod takeover;
 #[path = "ipvs/takeover_left.rs"]
@@ -49,17 +53,22 @@ use machine::NoMachine;
 use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
+/// The cases of a module.
+type Cases = Vec<(&'static str, fn())>;
+
 fn cases() -> Vec<Case> {
     let modules = [
         ("egress", egress::all()),
         ("link", link::all()),
         ("packets", packets::all()),
+        ("servers", servers::all()),
         ("smoke", smoke::all()),
         ("switching", switching::all()),
+        ("sysctl", sysctl::all()),
         ("takeover", takeover::all()),
         ("traffic", traffic::all()),
     ];
-    let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
+    let named = |(module, cases): (&str, Cases)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };
     modules.into_iter().flat_map(named).collect()
@@ -68,6 +77,7 @@ fn cases() -> Vec<Case> {
 fn main() -> ExitCode {
     let cases = cases();
     if let Ok(name) = std::env::var(runner::CASE) {
+        tracing_subscriber::fmt().with_env_filter("debug").with_ansi(false).init();
         runner::play(&name, &cases);
         return ExitCode::SUCCESS;
     }
@@ -75,7 +85,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::read(given.iter().cloned()) {
         Ok(arguments) => arguments,
         Err(flag) => {
-            eprintln!("ipvs: no such flag: {flag}");
+            eprintln!("ipvs: what is {flag}?");
             return ExitCode::FAILURE;
         }
     };

@@ -121,7 +121,9 @@ pub use backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode};
 pub use event::{Action, ApplyFailure, Event, Resolved};
 pub use fragments::Fragments;
 pub use iptables::{IptablesBackend, SharedSettings};
-pub use ipvs::{IpvsBackend, IpvsHooks, Kernel, WithCompanion};
+pub use ipvs::{
+    IpvsBackend, IpvsHooks, Kernel, Step, WithCompanion, has_leftovers, observe_servers, observe_sets_and_device, steps,
+};
 pub use machine::Engine;
 pub use notice::{Notice, Severity};
 pub use pacing::{Moment, Pacing};

@@ -24,7 +24,7 @@ pub fn all() -> Vec<(&'static str, fn())> {
 }
 
 /// How long what IPVS mode leaves waits for its connections, in both modes.
-const DRAIN: &str = "--ipvs-drain-timeout=15s";
+const DRAIN: &str = "--ipvs-drain-timeout=30s";
 /// How long connections go on after a switch. Less than `DRAIN`.
 const AFTER: Duration = Duration::from_secs(2);
 

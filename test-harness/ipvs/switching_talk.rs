@@ -23,7 +23,7 @@ pub struct Talked {
 }
 
 /// Between two questions of one connection: a conversation, not a benchmark.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Talk {
     /// Opens a connection for each of these clients.

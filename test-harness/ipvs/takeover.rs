@@ -26,7 +26,7 @@ pub fn all() -> Vec<(&'static str, fn())> {
 }
 
 /// How long connections to what is stale are waited for.
-const DRAIN: &str = "--ipvs-drain-timeout=10s";
+const DRAIN: &str = "--ipvs-drain-timeout=30s";
 
 fn serve(world: &World) -> Weir {
     let weir = world.start(Ipvs, &[DRAIN], SELDOM);

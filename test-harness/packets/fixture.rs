@@ -163,7 +163,8 @@ fn serve(lab: &Lab, pods: &BTreeMap<IpAddr, usize>, flows: &[&Flow], mode: Mode)
     let usable = |ip: IpAddr| lab.node().address(Family::of(&ip)).is_some();
     let can = |protocol: Protocol| protocol != Protocol::Sctp || has_sctp();
     let mut servers = Vec::new();
-    for (protocol, at) in endpoints(flows, mode).into_iter().filter(|(protocol, at)| can(*protocol) && usable(at.ip())) {
+    for (protocol, at) in endpoints(flows, mode).into_iter().filter(|(protocol, at)| can(*protocol) && usable(at.ip()))
+    {
         let pod = &lab.pods()[pods[&at.ip()]];
         servers.push(EchoServer::start_on(pod, &at.to_string(), &[(protocol, at)]).unwrap());
     }

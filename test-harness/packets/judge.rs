@@ -71,7 +71,8 @@ fn judge_scenario<K: Kernel>(real: &Real, kernel: &mut K, scenario: &Scenario, w
     let all: Vec<&Flow> = flows_of(scenario).filter(|flow| can_send(real, flow)).collect();
     // What shows that a packet comes through, and is not just lost on its way.
     let untouched = BTreeSet::from([Seen::Untouched]);
-    let lost = complaints(&all, |flow| exactly(&untouched, || send(real, K::MODE, flow)).map_err(|error| name(flow, &error)));
+    let lost =
+        complaints(&all, |flow| exactly(&untouched, || send(real, K::MODE, flow)).map_err(|error| name(flow, &error)));
     wrong.extend(lost.iter().map(|lost| format!("{}, without rules: {lost}", scenario.name)));
     let mut state = State::default();
     for step in &scenario.steps {

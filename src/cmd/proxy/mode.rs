@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use crate::cmd::Failure;
 use crate::cmd::options::{IpvsOptions, ProxyMode, RuleOptions};
-use crate::engine::{Backend, IptablesBackend, IpvsBackend, IpvsHooks, Kernel, SharedSettings, WithCompanion};
+use crate::engine::{
+    Backend, IptablesBackend, IpvsBackend, IpvsHooks, Kernel, SharedSettings, WithCompanion, observe_sets_and_device,
+};
 use crate::kernel::ObserveError;
-use crate::kernel::ipset::{IpsetDriver, Sets};
+use crate::kernel::ipset::IpsetDriver;
 use crate::kernel::ipvs::{Ipvs, IpvsDriver};
-use crate::kernel::link::{LinkDriver, Links};
+use crate::kernel::link::LinkDriver;
 use crate::kernel::sysctl::{self, Decision, Pins, SysctlError, Sysctls};
 use crate::kernel::xtables::Driver;
 use crate::net::{Family, stable_hash64};
-use crate::plan::ipvs::{Observed, is_our_set, obstacles};
+use crate::plan::ipvs::obstacles;
 
 /// Above so many virtual servers the kernel no longer estimates the rates of each: before Linux 6.2 it does so every two
 /// seconds in one timer interrupt, which took 20 ms and more at 50,000.
@@ -49,20 +51,13 @@ impl IpvsKernel {
                  (`modprobe ip_vs_{scheduler}`), or choose another one"
             )));
         }
-        let observed = kernel.observe().map_err(|error| cannot(&error))?;
+        let observed = observe_sets_and_device(&mut kernel.sets, &mut kernel.links).map_err(|error| cannot(&error))?;
         if let Some(obstacle) = obstacles(&observed, families).first() {
             return Err(cannot(obstacle));
         }
         // Last: some of them are there only since IPVS is.
         kernel.parameters = Parameters::of(options).map_err(|error| cannot(&error))?;
         Ok(kernel)
-    }
-
-    fn observe(&mut self) -> Result<Observed, ObserveError> {
-        let device = self.links.observe()?;
-        let mut sets = Vec::new();
-        self.sets.observe(&is_our_set, &mut |set| sets.push(set))?;
-        Ok(Observed { sets, device, servers: Vec::new() })
     }
 
     /// How long connections live without a packet, where flags say so. A kernel that refuses keeps its own times

@@ -105,11 +105,8 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> WithCompanion<B, S, L, V> {
 
     /// Looks for leftovers, and begins to remove them.
     fn look(&mut self) -> Result<Leftovers, RepairError> {
-        let egress = Family::ALL.map(egress::set_name);
         let observed = self.kernel.observe_sets_and_device()?;
-        let is_left = observed.sets.iter().any(|set| !egress.contains(&set.name))
-            || matches!(observed.device, Device::Dummy { .. });
-        if !is_left {
+        if !has_leftovers(&observed) {
             return Ok(Leftovers::None);
         }
         let observed = Observed { servers: self.kernel.observe(&self.families)?.servers, ..observed };
@@ -196,6 +193,12 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> Backend for WithCompanion<B, S, L, 
             Leftovers::Unknown | Leftovers::None => None,
         }
     }
+}
+
+/// Whether IPVS mode was here: sets that only it has, or its device. Those of node egress are of every mode.
+pub fn has_leftovers(observed: &Observed) -> bool {
+    let egress = Family::ALL.map(egress::set_name);
+    observed.sets.iter().any(|set| !egress.contains(&set.name)) || matches!(observed.device, Device::Dummy { .. })
 }
 
 /// Rules are the backend's own business.

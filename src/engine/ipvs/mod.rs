@@ -15,9 +15,13 @@ mod describe;
 mod observe;
 mod order;
 mod schedulers;
+#[cfg(test)]
+mod tests;
 
 pub use backend::{IpvsBackend, IpvsHooks};
-pub use companion::WithCompanion;
+pub use companion::{WithCompanion, has_leftovers};
+pub use observe::{observe_servers, observe_sets_and_device};
+pub use order::{Step, steps};
 
 /// A kernel, by object families: real or simulated.
 #[derive(Debug)]

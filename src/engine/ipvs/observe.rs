@@ -3,30 +3,51 @@
 use super::Kernel;
 use crate::kernel::ObserveError;
 use crate::kernel::ipset::Sets;
-use crate::kernel::ipvs::Ipvs;
+use crate::kernel::ipvs::{Ipvs, ObservedVirtualServer};
 use crate::kernel::link::Links;
 use crate::kernel::xtables::{Changes, Table, Xtables};
 use crate::net::Family;
 use crate::plan::iptables::Desired;
 use crate::plan::ipvs::{Observed, is_our_set};
 
+/// What a node has that does without virtual servers. Asking for those would load IPVS into a kernel that may never need
+/// it.
+///
+/// # Errors
+/// Those of [`Sets::observe`] and [`Links::observe`].
+pub fn observe_sets_and_device(sets: &mut impl Sets, links: &mut impl Links) -> Result<Observed, ObserveError> {
+    let device = links.observe()?;
+    let mut found = Vec::new();
+    sets.observe(&is_our_set, &mut |set| found.push(set))?;
+    Ok(Observed { sets: found, device, servers: Vec::new() })
+}
+
+/// All virtual servers of these families.
+///
+/// # Errors
+/// Those of [`Ipvs::observe`].
+pub fn observe_servers(
+    servers: &mut impl Ipvs,
+    families: &[Family],
+) -> Result<Vec<ObservedVirtualServer>, ObserveError> {
+    let mut found = Vec::new();
+    for family in families {
+        servers.observe(*family, &mut |server| found.push(server))?;
+    }
+    Ok(found)
+}
+
 impl<X: Xtables, S: Sets, L: Links, V: Ipvs> Kernel<X, S, L, V> {
     /// Everything but rules.
     pub(super) fn observe(&mut self, families: &[Family]) -> Result<Observed, ObserveError> {
         let mut observed = self.observe_sets_and_device()?;
-        for family in families {
-            self.servers.observe(*family, &mut |server| observed.servers.push(server))?;
-        }
+        observed.servers = observe_servers(&mut self.servers, families)?;
         Ok(observed)
     }
 
-    /// What a node has that does without virtual servers. Asking for those would load IPVS into a kernel that may never
-    /// need it.
+    /// See [`observe_sets_and_device`].
     pub(super) fn observe_sets_and_device(&mut self) -> Result<Observed, ObserveError> {
-        let device = self.links.observe()?;
-        let mut sets = Vec::new();
-        self.sets.observe(&is_our_set, &mut |set| sets.push(set))?;
-        Ok(Observed { sets, device, servers: Vec::new() })
+        observe_sets_and_device(&mut self.sets, &mut self.links)
     }
 
     /// Rules against these wanted ones.

@@ -43,54 +43,69 @@ impl From<Refused> for Failure {
     }
 }
 
+/// One step: changes of one object family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Sets(ipset::Changes),
+    Links(link::Changes),
+    Rules(xtables::Changes),
+    Servers(ipvs::Changes),
+}
+
+impl Step {
+    fn is_empty(&self) -> bool {
+        match self {
+            Step::Sets(changes) => changes.is_empty(),
+            Step::Links(changes) => changes.is_empty(),
+            Step::Rules(changes) => changes.is_empty(),
+            Step::Servers(changes) => changes.is_empty(),
+        }
+    }
+}
+
+/// The difference in its order, without steps that have nothing to do.
+pub fn steps(difference: &Difference) -> Vec<Step> {
+    let [allowing, refusing, lifting, leaving] = split_sets(&difference.sets);
+    let [new, changed, old] = split_rules(&difference.rules);
+    let [coming, going] = split_servers(&difference.servers);
+    let links = &difference.links;
+    let all = [
+        Step::Sets(allowing),
+        Step::Sets(refusing),
+        Step::Links(link::Changes { create: links.create, ..link::Changes::default() }),
+        Step::Rules(new),
+        Step::Servers(coming),
+        Step::Links(link::Changes { add: links.add.clone(), ..link::Changes::default() }),
+        Step::Rules(changed),
+        Step::Links(link::Changes { remove: links.remove.clone(), ..link::Changes::default() }),
+        Step::Servers(going),
+        Step::Rules(old),
+        Step::Sets(lifting),
+        Step::Sets(leaving),
+        Step::Links(link::Changes { delete: links.delete, ..link::Changes::default() }),
+    ];
+    all.into_iter().filter(|step| !step.is_empty()).collect()
+}
+
 /// Makes exactly this difference. A virtual server that is refused does not keep the others from being made; all else
 /// that fails ends it, for what comes later relies on it.
 pub(super) fn apply<X: Xtables, S: Sets, L: Links, V: Ipvs>(
     kernel: &mut Kernel<X, S, L, V>,
     difference: &Difference,
 ) -> Result<(), Failure> {
-    let [allowing, refusing, lifting, leaving] = split_sets(&difference.sets);
-    let [new, changed, old] = split_rules(&difference.rules);
-    let [coming, going] = split_servers(&difference.servers);
-    let links = &difference.links;
     let mut refused = Ok(());
-    let mut note = |result: Result<(), Refused>| {
-        if refused.is_ok() {
-            refused = result;
+    for step in steps(difference) {
+        match step {
+            Step::Sets(changes) => kernel.sets.apply(&changes)?,
+            Step::Links(changes) => kernel.links.apply(&changes)?,
+            Step::Rules(changes) => kernel.rules.apply(&changes)?,
+            Step::Servers(changes) => {
+                let applied = kernel.servers.apply(&changes);
+                refused = refused.and(applied);
+            }
         }
-    };
-    kernel.apply_sets(&allowing)?;
-    kernel.apply_sets(&refusing)?;
-    kernel.apply_links(&link::Changes { create: links.create, ..link::Changes::default() })?;
-    kernel.apply_rules(&new)?;
-    note(kernel.apply_servers(&coming));
-    kernel.apply_links(&link::Changes { add: links.add.clone(), ..link::Changes::default() })?;
-    kernel.apply_rules(&changed)?;
-    kernel.apply_links(&link::Changes { remove: links.remove.clone(), ..link::Changes::default() })?;
-    note(kernel.apply_servers(&going));
-    kernel.apply_rules(&old)?;
-    kernel.apply_sets(&lifting)?;
-    kernel.apply_sets(&leaving)?;
-    kernel.apply_links(&link::Changes { delete: links.delete, ..link::Changes::default() })?;
+    }
     Ok(refused?)
-}
-
-impl<X: Xtables, S: Sets, L: Links, V: Ipvs> Kernel<X, S, L, V> {
-    fn apply_sets(&mut self, changes: &ipset::Changes) -> Result<(), ApplyError> {
-        if changes.is_empty() { Ok(()) } else { self.sets.apply(changes) }
-    }
-
-    fn apply_links(&mut self, changes: &link::Changes) -> Result<(), ApplyError> {
-        if changes.is_empty() { Ok(()) } else { self.links.apply(changes) }
-    }
-
-    fn apply_rules(&mut self, changes: &xtables::Changes) -> Result<(), ApplyError> {
-        if changes.is_empty() { Ok(()) } else { self.rules.apply(changes) }
-    }
-
-    fn apply_servers(&mut self, changes: &ipvs::Changes) -> Result<(), Refused> {
-        if changes.is_empty() { Ok(()) } else { self.servers.apply(changes) }
-    }
 }
 
 /// Entries that come: those of sets that refuse after all others. Entries that go: the other way round, and sets last.
