@@ -173,7 +173,8 @@ impl World {
         });
         let rules = all_rules(node);
         // The default chains of a table are there once somebody looked at it.
-        let lines = rules.lines().filter(|line| line.starts_with("-A") || line.contains("KUBE") || line.contains("WEIR"));
+        let lines =
+            rules.lines().filter(|line| line.starts_with("-A") || line.contains("KUBE") || line.contains("WEIR"));
         format!("{}{}", parts.concat(), lines.map(|line| format!("{line}\n")).collect::<String>())
     }
 }
