@@ -21,8 +21,12 @@ mod runner;
 mod diff;
 #[path = "ipvs/link.rs"]
 mod link;
+#[path = "ipvs/servers.rs"]
+mod servers;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
+#[path = "ipvs/sysctl.rs"]
+mod sysctl;
 #[path = "ipvs/traffic.rs"]
 mod traffic;
 
@@ -33,9 +37,19 @@ use machine::NoMachine;
 use runner::Case;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
+/// The cases of a module.
+type Cases = Vec<(&'static str, fn())>;
+
 fn cases() -> Vec<Case> {
-    let modules = [("diff", diff::all()), ("link", link::all()), ("smoke", smoke::all()), ("traffic", traffic::all())];
-    let named = |(module, cases): (&str, Vec<(&str, fn())>)| {
+    let modules = [
+        ("diff", diff::all()),
+        ("link", link::all()),
+        ("servers", servers::all()),
+        ("smoke", smoke::all()),
+        ("sysctl", sysctl::all()),
+        ("traffic", traffic::all()),
+    ];
+    let named = |(module, cases): (&str, Cases)| {
         cases.into_iter().map(|(name, case)| (format!("{module}::{name}"), case)).collect::<Vec<_>>()
     };
     modules.into_iter().flat_map(named).collect()
@@ -51,7 +65,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::read(given.iter().cloned()) {
         Ok(arguments) => arguments,
         Err(flag) => {
-            eprintln!("ipvs: no such flag: {flag}");
+            eprintln!("ipvs: what is {flag}?");
             return ExitCode::FAILURE;
         }
     };

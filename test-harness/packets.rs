@@ -14,10 +14,14 @@
 
 #[path = "packets/balance.rs"]
 mod balance;
+#[path = "packets/egress.rs"]
+mod egress;
 #[path = "packets/fixture.rs"]
 mod fixture;
 #[path = "packets/hairpin.rs"]
 mod hairpin;
+#[path = "packets/judge.rs"]
+mod judge;
 #[path = "packets/kube_proxy.rs"]
 mod kube_proxy;
 #[path = "packets/lifetime.rs"]
@@ -32,6 +36,8 @@ mod policies;
 mod scenarios;
 #[path = "packets/seen.rs"]
 mod seen;
+#[path = "packets/served.rs"]
+mod served;
 #[path = "packets/services.rs"]
 mod services;
 #[path = "packets/stream.rs"]

@@ -23,6 +23,8 @@ mod cost;
 mod goldens;
 #[path = "rules/ipvs.rs"]
 mod ipvs;
+#[path = "rules/ipvs_text.rs"]
+mod ipvs_text;
 #[path = "rules/kernel.rs"]
 mod kernel;
 #[path = "rules/packets.rs"]

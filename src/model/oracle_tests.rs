@@ -71,6 +71,15 @@ fn the_catalogue_is_covered() {
     assert_eq!(flows().filter(|flow| flow.row == "I").count(), 120);
 }
 
+/// Every difference of IPVS mode has a packet that shows it.
+#[test]
+fn every_difference_of_ipvs_mode_is_shown() {
+    let scenarios = scenarios();
+    let flows = scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.packets);
+    let shown: BTreeSet<u8> = flows.filter_map(|flow| Some(flow.ipvs.as_ref()?.number)).collect();
+    assert_eq!(shown, (1..=8).collect());
+}
+
 fn packet(from: &str, to: &str, port: u16) -> Packet {
     Packet {
         source: from.parse().unwrap(),

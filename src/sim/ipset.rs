@@ -221,3 +221,98 @@ impl Sets for Arc<Mutex<SimSets>> {
         self.lock().unwrap_or_else(PoisonError::into_inner).apply(changes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::ApplyErrorKind;
+    use crate::kernel::ipset::text::entry;
+    use crate::net::Family;
+
+    fn spec(set_type: SetType) -> SetSpec {
+        SetSpec { set_type, family: Family::V4, comments: false }
+    }
+
+    fn name(text: &str) -> SetName {
+        SetName::new(text)
+    }
+
+    fn change(set: &str, before: Option<SetSpec>, after: Option<SetSpec>, add: &[&str], remove: &[&str]) -> Changes {
+        let spec = after.or(before).unwrap();
+        let entry = |text: &&str| entry(spec.set_type, spec.family, text).unwrap();
+        let add = add.iter().map(|text| (entry(text), None)).collect();
+        let change = SetChange { before, after, add, remove: remove.iter().map(entry).collect() };
+        Changes { sets: [(name(set), change)].into() }
+    }
+
+    #[test]
+    fn lookups_find_entries_and_what_networks_hold() {
+        let mut sets = SimSets::new();
+        let net = spec(SetType::HashNet);
+        let net_of_port = spec(SetType::HashIpPortNet);
+        let port = spec(SetType::HashIpPort);
+        sets.apply(&change("NET", None, Some(net), &["10.0.0.0/8", "192.0.2.1"], &[])).unwrap();
+        sets.apply(&change("SOURCE", None, Some(net_of_port), &["10.0.0.1,tcp:80,172.16.0.0/12"], &[])).unwrap();
+        sets.apply(&change("PORT", None, Some(port), &["10.0.0.1,tcp:80"], &[])).unwrap();
+        for (set, set_type, text, expected) in [
+            ("NET", SetType::HashIp, "10.255.0.1", Some(true)),
+            ("NET", SetType::HashIp, "11.0.0.1", Some(false)),
+            ("NET", SetType::HashIp, "192.0.2.1", Some(true)),
+            ("NET", SetType::HashIp, "192.0.2.2", Some(false)),
+            ("SOURCE", SetType::HashIpPortIp, "10.0.0.1,tcp:80,172.31.0.1", Some(true)),
+            ("SOURCE", SetType::HashIpPortIp, "10.0.0.1,tcp:80,172.32.0.1", Some(false)),
+            ("SOURCE", SetType::HashIpPortIp, "10.0.0.1,tcp:81,172.31.0.1", Some(false)),
+            ("SOURCE", SetType::HashIpPortIp, "10.0.0.1,udp:80,172.31.0.1", Some(false)),
+            ("PORT", SetType::HashIpPort, "10.0.0.1,tcp:80", Some(true)),
+            ("PORT", SetType::HashIpPort, "10.0.0.1,udp:80", Some(false)),
+            ("PORT", SetType::HashIp, "10.0.0.1", Some(false)),
+            ("ABSENT", SetType::HashIp, "10.0.0.1", None),
+        ] {
+            let found = sets.contains(&name(set), &entry(set_type, Family::V4, text).unwrap());
+            assert_eq!(found, expected, "{set} {text}");
+        }
+    }
+
+    #[test]
+    fn the_log_counts_what_changed() {
+        let mut sets = SimSets::new();
+        let port = spec(SetType::BitmapPort);
+        sets.apply(&change("A", None, Some(port), &["80", "81"], &[])).unwrap();
+        sets.apply(&change("A", Some(port), Some(port), &["81", "82"], &["80", "90"])).unwrap();
+        sets.observe(&|_| true, &mut |_| ()).unwrap();
+        let expected = SetsLog { applied: 2, observed: 1, created: 1, destroyed: 0, added: 3, removed: 1 };
+        assert_eq!(sets.take_log(), expected);
+        sets.apply(&change("A", Some(port), None, &[], &[])).unwrap();
+        sets.apply(&change("A", Some(port), None, &[], &[])).unwrap();
+        assert_eq!(sets.take_log(), SetsLog { applied: 2, destroyed: 1, ..SetsLog::default() });
+    }
+
+    #[test]
+    fn it_fails_as_the_kernel_does_and_when_told_to() {
+        let mut sets = SimSets::new();
+        let (ip, port) = (spec(SetType::HashIp), spec(SetType::HashIpPort));
+        sets.apply(&change("A", None, Some(ip), &["10.0.0.1"], &[])).unwrap();
+        sets.set_in_use([name("A")].into());
+        for (changes, kind, text) in [
+            (change("A", Some(ip), None, &[], &[]), ApplyErrorKind::Refused, "something refers to it"),
+            (change("A", None, Some(port), &[], &[]), ApplyErrorKind::Refused, "hash:ip of IPv4, and it must be"),
+            (change("B", Some(ip), Some(ip), &[], &[]), ApplyErrorKind::Busy, "the ipset B is gone"),
+        ] {
+            let error = sets.apply(&changes).unwrap_err();
+            assert!(error.kind == kind && error.message.contains(text), "{error}");
+        }
+        sets.fail_apply(Some(ApplyError { kind: ApplyErrorKind::Busy, message: "no".to_owned(), chain: None }));
+        sets.fail_observe(Some(ObserveError { message: "no".to_owned() }));
+        assert!(sets.apply(&change("C", None, Some(ip), &[], &[])).is_err());
+        assert!(sets.observe(&|_| true, &mut |_| ()).is_err());
+        assert_eq!(sets.sets().count(), 1);
+        sets.fail_apply(None);
+        sets.apply(&change("C", None, Some(ip), &[], &[])).unwrap();
+        assert!(sets.add_entry(&name("C"), Entry::Ip("10.0.0.9".parse().unwrap())));
+        assert!(sets.delete_entry(&name("A"), &Entry::Ip("10.0.0.1".parse().unwrap())));
+        let taken = sets.take(&name("C")).unwrap();
+        assert_eq!(taken.entries.len(), 1);
+        sets.put(taken);
+        assert_eq!(sets.entries(&name("C")).map(Entries::len), Some(1));
+    }
+}

@@ -1,8 +1,9 @@
 //! Runs cases, each in a process and a network namespace of its own.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,29 +20,34 @@ pub const CASE: &str = "WEIR_IPVS_CASE";
 /// How long a case may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Runs these cases one after the other and prints what became of them, as libtest does. True if none failed.
+/// What became of a case: `None` if it went well, else what it printed.
+type Outcome = Option<String>;
+
+/// Runs these cases, some at the same time, and prints what became of them, as libtest does. True if none failed.
 pub fn run(cases: &[&Case], total: usize, arguments: &Arguments) -> bool {
     println!("\nrunning {} tests", cases.len());
     let start = Instant::now();
-    let mut failed = Vec::new();
-    for (name, _) in cases {
-        print!("test {name} ... ");
-        let begin = Instant::now();
-        let outcome = run_apart(name, arguments.nocapture);
-        match &outcome {
-            Ok(printed) if printed.is_none() => println!("ok ({:.2} s)", begin.elapsed().as_secs_f64()),
-            Ok(_) => println!("FAILED"),
-            Err(error) => println!("FAILED: cannot run it: {error}"),
+    let queue = Mutex::new(cases.iter());
+    let failed = Mutex::new(Vec::new());
+    // With --nocapture what they print would be mixed up.
+    let at_once = if arguments.nocapture { 1 } else { arguments.threads };
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                // Not in the head of a loop, which would hold the lock.
+                let next = || queue.lock().expect("no panic").next();
+                while let Some((name, _)) = next() {
+                    if let Some(printed) = run_and_tell(name, arguments.nocapture) {
+                        failed.lock().expect("no panic").push((name, printed));
+                    }
+                }
+            });
         }
-        let _ = io::stdout().flush();
-        match outcome {
-            Ok(None) => {}
-            Ok(Some(printed)) => failed.push((name, printed)),
-            Err(error) => failed.push((name, error.to_string())),
-        }
-    }
+    });
+    let failed = failed.into_inner().expect("no panic");
     for (name, printed) in &failed {
-        println!("\n---- {name} ----\n{}", printed.trim_end());
+        println!("\n---- {name} ----");
+        printed.trim_end().lines().for_each(|line| println!("{}", cut(line)));
     }
     let word = if failed.is_empty() { "ok" } else { "FAILED" };
     println!(
@@ -54,14 +60,23 @@ pub fn run(cases: &[&Case], total: usize, arguments: &Arguments) -> bool {
     failed.is_empty()
 }
 
-/// Runs one case as a process of its own: this program again. `None` if it went well, else what it printed.
-fn run_apart(name: &str, nocapture: bool) -> io::Result<Option<String>> {
+fn run_and_tell(name: &str, nocapture: bool) -> Outcome {
+    let start = Instant::now();
+    if nocapture {
+        println!("---- {name} ----");
+    }
+    let outcome = run_apart(name, nocapture).unwrap_or_else(|error| Some(format!("cannot run it: {error}")));
+    let word = if outcome.is_none() { "ok" } else { "FAILED" };
+    println!("test {name} ... {word} ({:.2} s)", start.elapsed().as_secs_f64());
+    outcome
+}
+
+/// Runs one case as a process of its own: this program again.
+fn run_apart(name: &str, nocapture: bool) -> io::Result<Outcome> {
     let mut command = Command::new(std::env::current_exe()?);
     command.env(CASE, name).stdin(Stdio::null());
     let mut printed = tempfile::tempfile()?;
-    if nocapture {
-        println!();
-    } else {
+    if !nocapture {
         command.stdout(printed.try_clone()?).stderr(printed.try_clone()?);
     }
     let status = wait(&mut command.spawn()?)?;
@@ -70,6 +85,16 @@ fn run_apart(name: &str, nocapture: bool) -> io::Result<Option<String>> {
     }
     let why = status.map_or(format!("it took longer than {} s", PATIENCE.as_secs()), |status| status.to_string());
     Ok(Some(format!("{}{name}: {why}", read(&mut printed)?)))
+}
+
+/// Values as large as a kernel's tables, printed by a comparison that failed, would bury everything else.
+fn cut(line: &str) -> String {
+    const MOST: usize = 2000;
+    let left = line.chars().count().saturating_sub(MOST);
+    if left == 0 {
+        return line.to_owned();
+    }
+    format!("{} ... and {left} characters more", line.chars().take(MOST).collect::<String>())
 }
 
 fn read(file: &mut File) -> io::Result<String> {

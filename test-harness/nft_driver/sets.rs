@@ -1,10 +1,11 @@
 //! Rules that look in sets.
 
-use weir::kernel::ipset::SetName;
+use weir::kernel::ipset::{IpsetDriver, SetChange, SetName, SetSpec, SetType, Sets};
 use weir::kernel::xtables::{
     ApplyErrorKind, BuiltinChange, Changes, Direction, Match, ObservedRule, Rule, Table, Target, Xtables,
 };
 use weir::lab::skipped;
+use weir::net::Family;
 
 use crate::namespace::{alone, beside_the_tools, key, observe, tool, written};
 
@@ -65,6 +66,34 @@ fn a_lookup_is_written_once_and_holds_the_set() {
         tool("ipset", &["create", "D", "hash:ip"], "");
         driver.apply(&written(vec![(chain.clone(), vec![lookup("D", ADDRESS)])])).unwrap();
         assert_eq!(observe(&mut tools)[&chain], [lookup("D", ADDRESS)]);
+    });
+}
+
+/// nf_tables lets go of the set some time after the rule is gone.
+#[test]
+fn a_set_can_be_destroyed_right_after_its_rule() {
+    alone("rule and set", |mut driver| {
+        let mut sets = match IpsetDriver::open() {
+            Ok(sets) => sets,
+            Err(error) => return skipped(&format!("rule and set: {error}")),
+        };
+        let spec = SetSpec { set_type: SetType::HashIp, family: Family::V4, comments: false };
+        let change = |before, after| {
+            let change = SetChange { before, after, ..SetChange::default() };
+            weir::kernel::ipset::Changes { sets: [(SetName::new("A"), change)].into() }
+        };
+        let chain = key(Table::Filter, "KUBE-FORWARD");
+        for _ in 0..5 {
+            sets.apply(&change(None, Some(spec))).unwrap();
+            driver.apply(&written(vec![(chain.clone(), vec![lookup("A", ADDRESS)])])).unwrap();
+            driver.apply(&written(vec![(chain.clone(), vec![])])).unwrap();
+            sets.apply(&change(Some(spec), None)).unwrap();
+        }
+        sets.apply(&change(None, Some(spec))).unwrap();
+        driver.apply(&written(vec![(chain.clone(), vec![lookup("A", ADDRESS)])])).unwrap();
+        let error = sets.apply(&change(Some(spec), None)).unwrap_err();
+        assert_eq!(error.kind, ApplyErrorKind::Refused, "{error}");
+        assert!(error.message.starts_with("the ipset A cannot be destroyed"), "{error}");
     });
 }
 

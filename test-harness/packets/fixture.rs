@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use weir::lab::{EchoServer, Host, Lab, LabConfig};
-use weir::model::oracle::{self, Verdict};
+use weir::model::oracle::{self, Mode, Verdict};
 use weir::net::{Family, Protocol};
 use weir::sim::scenario::{Client, Fixture, Flow};
 
@@ -27,9 +27,9 @@ pub struct Real {
 }
 
 impl Real {
-    /// Builds all that these flows need.
-    pub fn new(flows: &[&Flow]) -> Real {
-        let pods = place(flows);
+    /// Builds all that these flows need in this mode.
+    pub fn new(flows: &[&Flow], mode: Mode) -> Real {
+        let pods = place(flows, mode);
         let service_networks: BTreeSet<IpNet> =
             flows.iter().map(|flow| flow.packet.destination).filter(|ip| !ip.is_loopback()).map(IpNet::from).collect();
         let config = LabConfig {
@@ -42,7 +42,7 @@ impl Real {
         };
         let lab = Lab::new(&config).unwrap();
         address(&lab, &pods, flows);
-        let servers = serve(&lab, &pods, flows);
+        let servers = serve(&lab, &pods, flows, mode);
         Real { lab, pods, _servers: servers }
     }
 
@@ -78,7 +78,7 @@ impl Real {
 }
 
 /// Gives each pod that is a client a namespace of its own, and all others the last one.
-fn place(flows: &[&Flow]) -> BTreeMap<IpAddr, usize> {
+fn place(flows: &[&Flow], mode: Mode) -> BTreeMap<IpAddr, usize> {
     let in_pods = |flow: &&&Flow| flow.client == Client::Pod;
     let clients: BTreeSet<IpAddr> = flows.iter().filter(in_pods).map(|flow| flow.packet.source).collect();
     let mut pods: BTreeMap<IpAddr, usize> = BTreeMap::new();
@@ -87,15 +87,15 @@ fn place(flows: &[&Flow]) -> BTreeMap<IpAddr, usize> {
         pods.extend(of_family.enumerate().map(|(number, ip)| (*ip, number)));
     }
     let last = pods.values().max().unwrap() + 1;
-    for (_, endpoint) in endpoints(flows) {
+    for (_, endpoint) in endpoints(flows, mode) {
         pods.entry(endpoint.ip()).or_insert(last);
     }
     pods
 }
 
 /// Every endpoint that a flow may reach.
-fn endpoints(flows: &[&Flow]) -> BTreeSet<(Protocol, SocketAddr)> {
-    let of = |flow: &&Flow| match &flow.expect {
+fn endpoints(flows: &[&Flow], mode: Mode) -> BTreeSet<(Protocol, SocketAddr)> {
+    let of = |flow: &&Flow| match flow.expected(mode) {
         Verdict::Serve(outcomes) => outcomes
             .keys()
             .map(|outcome| (flow.packet.protocol, SocketAddr::new(outcome.endpoint.ip, outcome.endpoint.port)))
@@ -159,18 +159,26 @@ fn send_loopback_to_node(lab: &Lab) {
 }
 
 /// Starts a server for each endpoint, under the endpoint's name, and the witness.
-fn serve(lab: &Lab, pods: &BTreeMap<IpAddr, usize>, flows: &[&Flow]) -> Vec<EchoServer> {
+fn serve(lab: &Lab, pods: &BTreeMap<IpAddr, usize>, flows: &[&Flow], mode: Mode) -> Vec<EchoServer> {
     let usable = |ip: IpAddr| lab.node().address(Family::of(&ip)).is_some();
     let can = |protocol: Protocol| protocol != Protocol::Sctp || has_sctp();
     let mut servers = Vec::new();
-    for (protocol, at) in endpoints(flows).into_iter().filter(|(protocol, at)| can(*protocol) && usable(at.ip())) {
+    for (protocol, at) in endpoints(flows, mode).into_iter().filter(|(protocol, at)| can(*protocol) && usable(at.ip()))
+    {
         let pod = &lab.pods()[pods[&at.ip()]];
         servers.push(EchoServer::start_on(pod, &at.to_string(), &[(protocol, at)]).unwrap());
     }
-    let accepted = flows.iter().filter(|flow| flow.expect == Verdict::Accept);
+    let accepted = flows.iter().filter(|flow| *flow.expected(mode) == Verdict::Accept);
     let accepted: BTreeSet<(Protocol, SocketAddr)> = accepted
         .map(|flow| (flow.packet.protocol, SocketAddr::new(flow.packet.destination, flow.packet.port)))
         .collect();
+    // In IPVS mode it also answers at addresses of services, which the node does not have yet.
+    if mode == Mode::Ipvs {
+        for family in Family::ALL.into_iter().filter(|family| lab.node().address(*family).is_some()) {
+            let name = family.as_str().to_lowercase();
+            lab.node().set_sysctl(&format!("net/{name}/ip_nonlocal_bind"), "1").unwrap();
+        }
+    }
     servers.push(EchoServer::start_on(lab.node(), WITNESS, &Vec::from_iter(accepted)).unwrap());
     servers
 }

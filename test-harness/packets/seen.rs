@@ -90,6 +90,17 @@ pub fn exactly(expected: &BTreeSet<Seen>, mut ask: impl FnMut() -> Seen) -> Resu
     Err(format!("expected {expected:?}, never seen: {missing:?}"))
 }
 
+/// Asks a few times. An error: what was seen that is not expected.
+pub fn within(expected: &BTreeSet<Seen>, mut ask: impl FnMut() -> Seen) -> Result<(), String> {
+    for _ in 0..AT_LEAST {
+        let seen = ask();
+        if !expected.contains(&seen) {
+            return Err(format!("expected any of {expected:?}, is {seen:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// Looks at all cases at the same time: a dropped packet takes as long as one waits for it. Returns what went wrong.
 pub fn complaints<T: Sync>(cases: &[T], look: impl Fn(&T) -> Result<(), String> + Sync) -> Vec<String> {
     let look = &look;

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use weir::cmd::options::ProxyMode;
 use weir::kernel::xtables::restore::RestoreDriver;
 use weir::kernel::xtables::variant::{Variant, detect};
 use weir::lab::{Host, Lab, rerun, sctp_available, skipped};
@@ -63,22 +64,50 @@ pub fn save(host: &Host, driver: &RestoreDriver, family: Family) -> String {
 /// On the node it is an administrator's firewall that lets in nothing which the rules before it have not let in: so a
 /// packet for the node itself that nobody touched is told from one that was rejected. On the gateway it takes the place
 /// of the lab's unreachable route, of which the kernel tells an IPv4 client five times, and then once a second.
-pub fn tell_untouched(lab: &Lab, driver: &RestoreDriver) {
+pub fn tell_untouched(lab: &Lab, driver: &RestoreDriver, mode: ProxyMode) {
     for family in driver.tools().families() {
-        let reason = match family {
-            Family::V4 => "icmp-host-unreachable",
-            Family::V6 => "icmp6-addr-unreachable",
+        let input = match mode {
+            ProxyMode::Iptables => refuse_rest(family),
+            ProxyMode::Ipvs => format!("*filter\n-A INPUT -j MARK --set-xmark {REST}/{REST}\nCOMMIT\n"),
         };
-        let rule = |protocol: &str| {
-            format!("-A INPUT -p {protocol} -m conntrack --ctstate NEW -j REJECT --reject-with {reason}\n")
-        };
-        let all = format!("{}{}{}", rule("tcp"), rule("udp"), rule("sctp"));
-        restore(lab.node(), driver, family, &format!("*filter\n{all}COMMIT\n"));
+        restore(lab.node(), driver, family, &input);
+    }
+    if mode == ProxyMode::Ipvs {
+        lab.node().check("nft", &["-f", "-"], &refuse_rest_behind_ipvs()).unwrap();
     }
     // Not any packet that is forwarded: those that the gateway's bridge passes on may come by here too.
     ip(lab.gateway(), "route replace default dev lo\n");
     let rule = "-A FORWARD -o lo -j REJECT --reject-with icmp-host-unreachable";
     restore(lab.gateway(), driver, Family::V4, &format!("*filter\n{rule}\nCOMMIT\n"));
+}
+
+/// What is new at the end of INPUT has been let in by no rule before.
+fn refuse_rest(family: Family) -> String {
+    let reason = match family {
+        Family::V4 => "icmp-host-unreachable",
+        Family::V6 => "icmp6-addr-unreachable",
+    };
+    let rule = |protocol: &str| {
+        format!("-A INPUT -p {protocol} -m conntrack --ctstate NEW -j REJECT --reject-with {reason}\n")
+    };
+    format!("*filter\n{}{}{}COMMIT\n", rule("tcp"), rule("udp"), rule("sctp"))
+}
+
+/// Mark of packets that no rule of INPUT has let in, where they are refused later.
+const REST: &str = "0x1";
+
+/// The same where virtual servers take packets behind INPUT (priority 99 of that hook, `ip_vs_core.c` of Linux): only
+/// what they have left alone is refused.
+fn refuse_rest_behind_ipvs() -> String {
+    let rule = |protocol: &str| {
+        let new = format!("meta mark and {REST} == {REST} ct state new meta l4proto {protocol}");
+        format!(
+            "meta nfproto ipv4 {new} reject with icmp type host-unreachable\n\
+             meta nfproto ipv6 {new} reject with icmpv6 type addr-unreachable\n"
+        )
+    };
+    let rules = format!("{}{}{}", rule("tcp"), rule("udp"), rule("sctp"));
+    format!("table inet rest {{ chain input {{ type filter hook input priority 200; policy accept;\n{rules}}} }}\n")
 }
 
 /// Runs iproute2 on a host, with a command a line.

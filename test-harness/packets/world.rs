@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use weir::cmd::options::ProxyMode;
 use weir::kernel::xtables::restore::RestoreDriver;
 use weir::kernel::xtables::variant::Variant;
 use weir::lab::{DROP_TIMEOUT, EchoServer, Host, Lab, LabConfig, Probe};
@@ -24,39 +25,68 @@ const PORTS: [u16; 3] = [8080, 8081, 8082];
 /// A compare that nobody waits for.
 pub const SELDOM: Duration = Duration::from_secs(30);
 
+/// What the node under test runs on, and in which mode weir serves it.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub variant: Variant,
+    pub mode: ProxyMode,
+}
+
+impl From<Variant> for Setup {
+    /// In iptables mode.
+    fn from(variant: Variant) -> Setup {
+        Setup { variant, mode: ProxyMode::Iptables }
+    }
+}
+
+impl Setup {
+    pub fn ipvs(variant: Variant) -> Setup {
+        Setup { variant, mode: ProxyMode::Ipvs }
+    }
+}
+
 /// The lab, with weir.
 pub struct World {
     pub lab: Lab,
     pub driver: RestoreDriver,
+    pub mode: ProxyMode,
     weir: Option<Weir>,
     _servers: Vec<EchoServer>,
 }
 
 impl World {
     /// Three pods on the node and two on the other, and weir; `None` where the variant is not installed.
-    pub fn new(variant: Variant) -> Option<World> {
-        World::comparing(variant, SELDOM)
+    pub fn new(setup: impl Into<Setup>) -> Option<World> {
+        World::comparing(setup, SELDOM)
     }
 
     /// The same, with this much time between two compares.
-    pub fn comparing(variant: Variant, sync_period: Duration) -> Option<World> {
-        let mut world = World::without_weir(variant)?;
+    pub fn comparing(setup: impl Into<Setup>, sync_period: Duration) -> Option<World> {
+        let mut world = World::without_weir(setup)?;
         world.weir = Some(world.another(sync_period));
         Some(world)
     }
 
     /// The same, without weir.
-    pub fn without_weir(variant: Variant) -> Option<World> {
+    pub fn without_weir(setup: impl Into<Setup>) -> Option<World> {
+        let Setup { variant, mode } = setup.into();
         let lab = Lab::new(&LabConfig::default()).unwrap();
         let driver = driver(lab.node(), variant)?;
-        tell_untouched(&lab, &driver);
+        tell_untouched(&lab, &driver, mode);
         let servers = lab.pods().iter().chain(lab.node2_pods()).flat_map(serve).collect();
-        Some(World { lab, driver, weir: None, _servers: servers })
+        Some(World { lab, driver, mode, weir: None, _servers: servers })
     }
 
     /// Starts weir on the node.
     pub fn another(&self, sync_period: Duration) -> Weir {
-        Weir::start(self.lab.node(), self.driver.clone(), &FLAGS, sync_period)
+        self.start(self.mode, &[], sync_period)
+    }
+
+    /// The same in another mode, with more flags.
+    pub fn start(&self, mode: ProxyMode, flags: &[&str], sync_period: Duration) -> Weir {
+        let mode = format!("--proxy-mode={}", mode.as_str());
+        let all = [&FLAGS, &[mode.as_str()], flags].concat();
+        Weir::start(self.lab.node(), self.driver.clone(), &all, sync_period)
     }
 
     pub fn weir(&self) -> &Weir {

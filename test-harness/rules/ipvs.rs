@@ -1,33 +1,32 @@
 //! A node in IPVS mode over simulated kernels.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir::kernel::ipset::{Changes as SetChanges, SetName};
+use weir::kernel::ipset::{Changes as SetChanges, ObservedSet, Sets as _};
 use weir::kernel::ipvs::Ipvs;
-use weir::kernel::link::Device;
+use weir::kernel::link::{Device, Links};
 use weir::kernel::xtables::Xtables;
 use weir::kernel::xtables::variant::Variant;
 use weir::model::oracle::Mode;
 use weir::model::{ServicePort, Settings};
 use weir::net::Family;
 use weir::plan::ipvs::{self, Difference, Goal, Observed, Planner, UnixSeconds};
-use weir::sim::trace::{Ruleset, Sets, lint};
-use weir::sim::{SimIpvs, SimKernel};
+use weir::sim::trace::{Ruleset, lint};
+use weir::sim::{SimIpvs, SimKernel, SimLinks, SimSets};
 
 use crate::kernel::compare;
 use crate::proxy::{Proxy, moves};
 
-/// Nothing here depends on when it happens.
+/// 2023-11-14 22:13:20 UTC. Nothing here depends on when it happens.
 const NOW: UnixSeconds = 1_700_000_000;
 
 /// Kernels that hold what a model asks for.
 pub struct IpvsNode {
     pub kernel: SimKernel,
     pub servers: SimIpvs,
-    pub sets: Sets,
-    addresses: BTreeSet<IpAddr>,
+    pub sets: SimSets,
+    links: SimLinks,
     planner: Planner,
     model: Vec<Arc<ServicePort>>,
 }
@@ -40,8 +39,8 @@ impl IpvsNode {
         let mut node = IpvsNode {
             kernel: SimKernel::new(variant),
             servers: SimIpvs::new(1),
-            sets: Sets::new(),
-            addresses: BTreeSet::new(),
+            sets: SimSets::new(),
+            links: SimLinks::new(),
             planner,
             model,
         };
@@ -73,19 +72,30 @@ impl IpvsNode {
     }
 
     fn apply(&mut self, difference: &Difference) {
-        apply_sets(&mut self.sets, &difference.sets);
+        self.check_sets(&difference.sets);
+        self.sets.apply(&difference.sets).unwrap_or_else(|error| panic!("the kernel refuses sets: {error}"));
         self.kernel.apply(&difference.rules).unwrap_or_else(|error| panic!("the kernel refuses rules: {error}"));
+        self.links.apply(&difference.links).unwrap_or_else(|error| panic!("the kernel refuses addresses: {error}"));
         self.servers.apply(&difference.servers).unwrap_or_else(|error| panic!("IPVS refuses: {error}"));
-        self.addresses.extend(&difference.links.add);
-        self.addresses.retain(|ip| !difference.links.remove.contains(ip));
+    }
+
+    /// Each change must be one: what is added is not there, what is removed is.
+    fn check_sets(&self, changes: &SetChanges) {
+        for (name, change) in &changes.sets {
+            let held = self.sets.entries(name);
+            assert_eq!(held.is_some(), change.before.is_some(), "{name}");
+            let is_held = |entry: &_| held.is_some_and(|entries| entries.contains_key(entry));
+            assert!(!change.add.keys().any(is_held) && change.remove.iter().all(is_held), "{name}: {change:?}");
+        }
     }
 
     /// What the kernels hold is what is wanted, planned afresh.
     fn check(&self) {
         let (desired, _) = ipvs::Desired::plan(self.planner.settings(), &Family::ALL, &self.model);
         assert!(self.planner.draining().is_empty());
-        assert_eq!(self.sets, desired.sets);
-        assert_eq!(self.addresses, desired.addresses);
+        let in_set = |ObservedSet { name, spec, entries }| (name, (spec.unwrap(), entries));
+        assert_eq!(self.sets.sets().map(in_set).collect::<BTreeMap<_, _>>(), desired.sets);
+        assert_eq!(self.links.device(), &Device::Dummy { addresses: desired.addresses });
         let held: BTreeMap<_, _> = self.servers.servers().into_iter().map(|server| (server.key, server)).collect();
         assert!(held.keys().eq(desired.servers.keys()));
         for (key, (server, real_servers)) in &desired.servers {
@@ -111,27 +121,10 @@ impl Proxy for IpvsNode {
     fn rules(&mut self, family: Family) -> Ruleset {
         let mut rules = Ruleset::observe(&mut self.kernel, family).unwrap();
         rules.observe_servers(&mut self.servers).unwrap();
-        (rules.sets, rules.addresses) = (self.sets.clone(), self.addresses.clone());
+        rules.observe_sets(&mut self.sets).unwrap();
+        rules.observe_addresses(&mut self.links).unwrap();
         let findings = lint(&rules);
         assert!(findings.is_empty(), "J18 {family}: {}", findings.join("\n"));
         rules
-    }
-}
-
-/// Each change must be one: what is added is not there, what is removed is.
-fn apply_sets(sets: &mut Sets, changes: &SetChanges) {
-    for (name, change) in &changes.sets {
-        assert_eq!(sets.get(name).map(|(spec, _)| *spec), change.before, "{name}");
-        let Some(after) = change.after else {
-            sets.remove(name);
-            continue;
-        };
-        let (_, entries) = sets.entry(SetName::new(name.as_str())).or_insert_with(|| (after, Default::default()));
-        for (entry, comment) in &change.add {
-            assert!(entries.insert(*entry, comment.clone()).is_none(), "{name}: {entry} is there");
-        }
-        for entry in &change.remove {
-            assert!(entries.remove(entry).is_some(), "{name}: {entry} is not there");
-        }
     }
 }

@@ -60,8 +60,9 @@ fn what_the_kernel_is_told_once() {
     let options = rules(&flags.each_ref().map(String::as_str)).ipvs;
     assert_eq!(options.timeouts(), Some(Timeouts { tcp: 0, tcp_fin: 90, udp: 300 }));
     let options = rules(&["--ipvs-keep-sysctls=net/ipv4/ip_forward, net.ipv4.vs.conn_reuse_mode"]).ipvs;
-    let kept: Vec<&str> = options.kept_sysctls().collect();
-    assert_eq!(kept, ["net.ipv4.vs.conn_reuse_mode", "net.ipv4.ip_forward"]);
+    let mut kept: Vec<&str> = options.kept_sysctls().collect();
+    kept.sort_unstable();
+    assert_eq!(kept, ["net.ipv4.ip_forward", "net.ipv4.vs.conn_reuse_mode"]);
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod describe;
 mod observe;
 mod order;
 mod schedulers;
+#[cfg(test)]
+mod tests;
 
 pub use backend::{IpvsBackend, IpvsHooks};
 pub use companion::{WithCompanion, has_leftovers};

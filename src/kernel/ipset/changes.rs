@@ -47,10 +47,13 @@ pub trait Sets: Send {
     ) -> Result<(), ObserveError>;
 
     /// Makes these changes, set by set: creates it, adds entries, removes entries; then destroys sets. A set that is
-    /// full grows: a larger one is filled and takes its place in one step, so that rules see all entries all the time.
+    /// full grows: a larger one is filled and takes its place in one step, so that rules see all entries all the time. In
+    /// the same way a set is made anew that gets or loses comments, or that is there although it should not be (`before`
+    /// is `None`): it then holds what is to be added and nothing else.
     ///
     /// # Errors
     /// The first failure, with the name of the set; the other sets are changed nevertheless: a set of that name and another type is there, a set that is to go is
-    /// in use by rules that are not ours, no memory.
+    /// in use by rules that are not ours, no memory. A set that should be there and is not is an error to try again after
+    /// another look.
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError>;
 }

@@ -75,14 +75,14 @@ impl IpsetDriver {
             Base::Empty => Entries::new(),
             Base::Kept => self.kernel.read(set)?.ok_or_else(|| IpsetError::Gone(set.clone()))?.entries,
         };
-        entries.retain(|entry, _| !change.remove.contains(entry));
         if !spec.comments {
             entries.values_mut().for_each(|comment| *comment = None);
         }
         entries.extend(change.add.iter().map(|(entry, comment)| (*entry, comment.clone())));
+        entries.retain(|entry, _| !change.remove.contains(entry));
         let other = self.make_temporary(spec, room(entries.len()))?;
         tracing::debug!(%set, entries = entries.len(), room = room(entries.len()), "an ipset is made anew");
-        let swapped = self.fill(&other, spec, &entries).and_then(|()| self.kernel.swap(&other, set));
+        let swapped = self.fill(&other, spec, &entries).and_then(|()| self.kernel.swap(set, &other));
         // By now it is the old one, or was for nothing.
         swapped.and(self.kernel.destroy(&[&other]))
     }

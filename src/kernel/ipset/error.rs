@@ -35,7 +35,7 @@ pub enum IpsetError {
     TooMany { set: SetName, entries: usize },
     #[error("the ipset {0} is gone: something else destroyed it; it will be made anew")]
     Gone(SetName),
-    #[error("cannot put {0} in the place of another ipset: something reads them all the time; it will be tried again")]
+    #[error("cannot make anew the ipset {0}: something reads it all the time; it will be tried again")]
     Read(SetName),
 }
 

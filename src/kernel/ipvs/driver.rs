@@ -98,7 +98,7 @@ impl IpvsDriver {
     fn is_there(&mut self, key: &VirtualServerKey) -> Result<bool, IpvsError> {
         let mut batch = Batch::new("look for a virtual server");
         encode::get_server(&mut batch, self.family, key);
-        match generic::ask(&mut self.socket, &mut batch, |_| Some(()))? {
+        match self.socket.ask(&mut batch, |_| Some(()))? {
             Ok(_) => Ok(true),
             Err(refusal) if refusal.errno() == Errno::ESRCH => Ok(false),
             Err(refusal) => Err(NetlinkError::Refused { asked: batch.asked(), refusal }.into()),
@@ -120,7 +120,7 @@ impl IpvsDriver {
         }
         let mut batch = Batch::new("set the timeouts of IPVS");
         encode::set_timeouts(&mut batch, self.family, tcp, tcp_fin, udp);
-        let answer = generic::ask(&mut self.socket, &mut batch, |_| Some(()))?;
+        let answer = self.socket.ask(&mut batch, |_| Some(()))?;
         answer.map_err(|refusal| NetlinkError::Refused { asked: batch.asked(), refusal })?;
         Ok(())
     }
@@ -196,7 +196,7 @@ fn list<K: Ord, V>(
 fn version(socket: &mut Socket, family: u16) -> Result<[u8; 3], IpvsError> {
     let mut batch = Batch::new("use IPVS");
     encode::get_info(&mut batch, family);
-    let answer = generic::ask(socket, &mut batch, |message| decode::version(message.payload))?;
+    let answer = socket.ask(&mut batch, |message| decode::version(message.payload))?;
     let asked = batch.asked();
     let version = answer.map_err(|refusal| NetlinkError::Refused { asked, refusal })?;
     version.ok_or(IpvsError::Netlink(NetlinkError::Malformed { asked, what: "it names no version" }))

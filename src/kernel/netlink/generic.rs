@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 
-use super::{Answer, Attributes, Batch, Message, NetlinkError, Refusal, Socket};
+use super::{Attributes, Batch, NetlinkError, Socket};
 
 /// `GENL_ID_CTRL`: the controller's number, the only one that is fixed.
 const CONTROLLER: u16 = 16;
@@ -40,7 +40,7 @@ pub fn family(socket: &mut Socket, name: &str) -> Result<Option<u16>, NetlinkErr
     batch.message(CONTROLLER, super::flags::ACK, |body| {
         body.raw(&header(GET_FAMILY, CONTROLLER_VERSION)).put_text(FAMILY_NAME, name);
     });
-    let number = ask(socket, &mut batch, |message| {
+    let number = socket.ask(&mut batch, |message| {
         let (_, attributes) = split_header(message.payload)?;
         attributes.find(FAMILY_ID)?.u16()
     })?;
@@ -50,24 +50,6 @@ pub fn family(socket: &mut Socket, name: &str) -> Result<Option<u16>, NetlinkErr
         Err(refusal) if refusal.errno() == Errno::ENOENT => Ok(None),
         Err(refusal) => Err(NetlinkError::Refused { asked: batch.asked(), refusal }),
     }
-}
-
-/// Sends the one request of a batch; gives what `read` found in the answer, or the kernel's refusal.
-///
-/// # Errors
-/// Those of the conversation.
-pub fn ask<T>(
-    socket: &mut Socket,
-    batch: &mut Batch,
-    read: impl Fn(&Message<'_>) -> Option<T>,
-) -> Result<Result<Option<T>, Refusal>, NetlinkError> {
-    let mut said = Ok(None);
-    socket.transact(batch, |_, answer| match answer {
-        Answer::Message(message) if said.is_ok() => said = Ok(read(&message)),
-        Answer::Message(_) => {}
-        Answer::Refused(refusal) => said = Err(refusal),
-    })?;
-    Ok(said)
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ fn conn_reuse_mode(kernel: KernelVersion) -> Wanted {
 /// What is wanted of the estimators of rates, where there are this many virtual servers and `limit` is the most for which
 /// they may run: they walk all virtual and real servers every two seconds, before Linux 6.2 in a timer interrupt.
 ///
-/// A kernel before 5.16 has no such switch.
+/// Old kernels have no such switch.
 pub fn estimation(virtual_servers: usize, limit: usize) -> Option<Wanted> {
     (virtual_servers > limit).then_some(Wanted {
         name: "net/ipv4/vs/run_estimation",

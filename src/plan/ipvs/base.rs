@@ -124,6 +124,12 @@ impl Base<'_> {
         self.looked_up(commented(about(set)), set)
     }
 
+    /// A rule about new connections to what is in a set. Every packet of a connection comes here, those to endpoints
+    /// that drain too, and must go on.
+    fn new_to(&self, set: Set) -> Rule {
+        self.looked_up(commented(about(set)).ct_state(false, CtStates::NEW), set)
+    }
+
     fn looked_up(&self, rule: Rule, set: Set) -> Rule {
         use Direction::{Destination, Source};
         let name = set.name(self.family);
@@ -256,7 +262,8 @@ impl Base<'_> {
     /// What comes in for a service that cannot serve it is refused, and so is what would reach a daemon of the host at
     /// an address of a service.
     fn filter(&self) -> Vec<Rule> {
-        let mut rules = vec![self.to(Set::Reject).target(Target::Reject), self.to(Set::Drop).target(Target::Drop)];
+        let mut rules =
+            vec![self.new_to(Set::Reject).target(Target::Reject), self.new_to(Set::Drop).target(Target::Drop)];
         rules.extend(self.outsiders().map(|rule| rule.target(Target::Drop)));
         let served = [Set::LoadBalancer, Set::ClusterIp, Set::ExternalIp, Set::ExternalIpLocal];
         rules.extend(served.map(|set| self.looked_up(rule(), set).target(Target::Return)));
@@ -273,7 +280,7 @@ impl Base<'_> {
 
     /// Packets to frontends that serve only this node and its pods, from elsewhere.
     fn outsiders(&self) -> Option<Rule> {
-        let outside = self.to(Set::DropOutside).source_elsewhere();
+        let outside = self.new_to(Set::DropOutside).source_elsewhere();
         match self.settings.detector.get(self.family) {
             LocalDetector::None => Some(outside),
             detector => outside.detected(detector, false),
@@ -282,6 +289,9 @@ impl Base<'_> {
 
     /// What the node sends to a service that cannot serve it. Where there is no endpoint at all, IPVS itself answers.
     fn out_filter(&self) -> Vec<Rule> {
-        vec![self.to(Set::Drop).target(Target::Drop), self.to(Set::LoadBalancerFw).jump(ChainName::new(SOURCE_RANGES))]
+        vec![
+            self.new_to(Set::Drop).target(Target::Drop),
+            self.to(Set::LoadBalancerFw).jump(ChainName::new(SOURCE_RANGES)),
+        ]
     }
 }

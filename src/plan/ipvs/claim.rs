@@ -175,8 +175,8 @@ fn entries(
     entries
 }
 
-/// Who may use a VIP (contract 2.8). The VIP itself may where this node may: a node that has the VIP as an address uses
-/// it as the source.
+/// Who may use a VIP (contract 2.8). The service's VIPs themselves may where this node may: a node that has them as
+/// addresses uses them as sources.
 fn source_entries(port: &ServicePort, settings: &Settings, key: &VirtualServerKey) -> Vec<(Set, Entry)> {
     let VirtualServerKey { address, port: number, protocol } = *key;
     if port.source_ranges.is_empty() {
@@ -189,7 +189,8 @@ fn source_entries(port: &ServicePort, settings: &Settings, key: &VirtualServerKe
     entries.push((Set::LoadBalancerFw, Entry::IpPort(address, protocol, number)));
     let node = settings.node_ips.get(port.family()).as_ref();
     if node.is_some_and(|node| port.source_ranges.iter().any(|range| range.contains(node))) {
-        entries.push((Set::LoadBalancerSourceIp, Entry::IpPortIp(address, protocol, number, address)));
+        let own = port.load_balancer_ips.iter();
+        entries.extend(own.map(|vip| (Set::LoadBalancerSourceIp, Entry::IpPortIp(address, protocol, number, *vip))));
     }
     entries
 }

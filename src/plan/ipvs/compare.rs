@@ -213,10 +213,13 @@ fn compare_device(device: &Device, planner: &Planner) -> link::Changes {
         Device::Absent | Device::Other { .. } => &empty,
     };
     let of_families = |ip: &&IpAddr| planner.families().contains(&Family::of(ip));
+    // To remove thousands of addresses one by one takes the kernel seconds.
+    let delete = matches!(device, Device::Dummy { .. }) && planner.is_retiring() && wanted.is_empty();
+    let remove = held.difference(&wanted).filter(|ip| !delete && of_families(ip)).copied().collect();
     link::Changes {
         create: *device == Device::Absent && !planner.is_retiring(),
         add: wanted.difference(held).copied().collect(),
-        remove: held.difference(&wanted).filter(of_families).copied().collect(),
-        delete: matches!(device, Device::Dummy { .. }) && planner.is_retiring() && wanted.is_empty(),
+        remove,
+        delete,
     }
 }

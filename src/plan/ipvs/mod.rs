@@ -25,6 +25,8 @@ mod ledger;
 mod planner;
 mod sets;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use claim::is_node_address;

@@ -1,6 +1,6 @@
 //! The sets of IPVS mode (contract 4.4): names, types, who looks them up.
 
-use crate::kernel::ipset::{SetName, SetSpec, SetType};
+use crate::kernel::ipset::{SetName, SetSpec, SetType, TEMPORARY};
 use crate::net::Family;
 
 /// A set of one family.
@@ -118,6 +118,7 @@ impl Set {
 /// Whether a set is ours to change and destroy: kube-proxy's names, which are also weir's, and weir's own.
 pub fn is_ours(name: &str) -> bool {
     name.starts_with("WEIR-")
+        || name.starts_with(TEMPORARY)
         || name.starts_with("KUBE-") && Family::ALL.iter().any(|f| Set::ALL.iter().any(|s| s.name(*f).as_str() == name))
 }
 

@@ -124,6 +124,11 @@ impl Fixture {
             .collect()
     }
 
+    /// The settings of a scenario that does not say otherwise.
+    pub fn settings() -> Settings {
+        text::SettingsText::default().settle(&Fixture::host_addresses())
+    }
+
     /// The pod network, of all nodes.
     pub fn pod_network(family: Family) -> IpNet {
         match family {

@@ -94,3 +94,23 @@ fn a_value_that_can_not_be_used_is_an_error() {
     let message = Scenario::load(folder.path()).unwrap_err().to_string();
     assert!(message.contains("Service ns1/svc1: spec.clusterIP"), "{message}");
 }
+
+#[test]
+fn a_packet_may_fare_differently_in_ipvs_mode() {
+    let with =
+        |ipvs: &str| format!("about: x\npackets:\n- {{row: x, from: pod, to: 1.2.3.4:80/tcp, expect: none{ipvs}}}\n");
+    let scenario = load(&with(", ipvs: {difference: 2, expect: reject}")).unwrap();
+    let flow = &scenario.steps[0].packets[0];
+    assert_eq!(Mode::ALL.map(|mode| flow.expected(mode).clone()), [Verdict::Untouched, Verdict::Reject]);
+    assert_eq!(flow.ipvs.as_ref().unwrap().number, 2);
+    let same = load(&with("")).unwrap();
+    assert_eq!(same.steps[0].packets[0].expected(Mode::Ipvs), &Verdict::Untouched);
+    for (ipvs, reason) in [
+        (", ipvs: {difference: 2, expect: none}", "ipvs: this is no difference"),
+        (", ipvs: {difference: 2}", "ipvs: give either expect, or kept and masqueraded endpoints"),
+        (", ipvs: {expect: reject}", "difference"),
+    ] {
+        let error = error(&with(ipvs));
+        assert!(error.contains(reason), "{error}");
+    }
+}

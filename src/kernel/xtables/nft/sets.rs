@@ -1,7 +1,7 @@
 //! The indexes by which rules refer to sets.
 //!
-//! The match `set` holds the index of a set, not its name. A set keeps its index as long as it is there, also when it is
-//! swapped with another; while a rule refers to it, it can be neither destroyed nor renamed.
+//! The match `set` holds an index, not a name. A name keeps its index while there is a set of that name, also when the set
+//! is swapped with another. While a rule refers to the set, it can be neither destroyed nor renamed.
 
 use std::collections::BTreeMap;
 
