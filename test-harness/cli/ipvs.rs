@@ -144,9 +144,10 @@ impl Saved {
 fn saved_rules(input: &str) -> String {
     let mut text = String::new();
     for line in input.lines() {
-        match line.strip_prefix("-I ") {
-            Some(rule) => text += &format!("-A {rule}\n"),
-            None => text += &format!("{line}\n"),
+        match line.split_once(' ') {
+            Some(("-I", rule)) => text += &format!("-A {rule}\n"),
+            Some(("-N", chain)) => text += &format!(":{chain} - [0:0]\n"),
+            _ => text += &format!("{line}\n"),
         }
         if line.starts_with('*') {
             text += ":INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n";

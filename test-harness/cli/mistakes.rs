@@ -94,7 +94,8 @@ pub const FLAGS: [(&[&str], &str); 40] = [
         &["--ipvs-keep-sysctls=vm.swappiness"],
         "--ipvs-keep-sysctls: \"vm.swappiness\" is no sysctl that weir sets: expected one of net.ipv4.vs.conntrack, \
          net.ipv4.vs.conn_reuse_mode, net.ipv4.vs.expire_nodest_conn, net.ipv4.vs.expire_quiescent_template, \
-         net.ipv4.ip_forward, net.ipv4.conf.all.arp_ignore, net.ipv4.conf.all.arp_announce; try `weir proxy --help`",
+         net.ipv4.ip_forward, net.ipv4.conf.all.arp_ignore, net.ipv4.conf.all.arp_announce, \
+         net.ipv4.vs.run_estimation; try `weir proxy --help`",
     ),
     (
         &["--non-masquerade-cidrs=10.0.0.0/33"],
