@@ -43,6 +43,12 @@ fn weighted(name: &'static str, number: u8) -> Service {
     Service::new(name, number, "{port: 80}").annotated(&format!("weir.dev/scheduler: {name}, {FIVE_TO_ONE}"))
 }
 
+/// ovf has no more connections for a server than it weighs.
+fn roomy(number: u8) -> Service {
+    let annotations = "weir.dev/scheduler: ovf, weir.dev/weights: 'node=node:100,node=node2:100'";
+    Service::new("ovf", number, "{port: 80}").annotated(annotations)
+}
+
 /// Both frontends of a service.
 fn frontends(service: &Service) -> [SocketAddr; 2] {
     Family::ALL.map(|family| at(service.cluster_ip(family)))
@@ -337,17 +343,18 @@ fn beginnings() {
 /// another one.
 fn draining() {
     let world = World::new();
-    let services: Vec<Service> = ["rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh", "lblc", "lblcr", "fo", "ovf"]
-        .into_iter()
-        .zip(1..)
-        .map(|(name, number)| scheduled(name, number))
-        .collect();
+    let services: Vec<Service> =
+        ["rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh", "lblc", "lblcr", "fo", "ovf"]
+            .into_iter()
+            .zip(1..)
+            .map(|(name, number)| scheduled(name, number))
+            .collect();
     let tell = |pods: &[&str]| {
         world.tell(&services.iter().map(|service| service.on(&world.endpoints(pods))).collect::<Vec<_>>());
     };
     tell(&["pod1", "pod2", "pod3"]);
     let _running = world.start(&[]);
-    let sources = world.more_sources(Family::V4, 12);
+    let sources = world.more_sources(Family::V4, 8);
     let to = |service: &Service| at(service.cluster_ip(Family::V4));
     // A connection to each server that these sources find; it makes all but one of them drain.
     let mut held = Vec::new();
