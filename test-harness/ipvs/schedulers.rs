@@ -204,6 +204,20 @@ fn sources() {
     for to in frontends(&sh).into_iter().chain(frontends(&mh)) {
         world.until_served_by(to, &all[1..]);
     }
+    // While it drains, another one answers for it; those of others do not move for that.
+    for (service, was) in [(&sh, None), (&mh, Some(&by_mh))] {
+        for (to, sources) in frontends(service).into_iter().zip(&sources) {
+            for source in sources {
+                let server = world.answer(Some(*source), to);
+                assert_ne!(server, "pod1", "{source} to {to}\n{}", world.shown());
+                let was = was.map_or(&server, |was| &was[source]);
+                assert!(server == *was || was == "pod1", "{source} to {to}: {was}, {server}\n{}", world.shown());
+            }
+        }
+    }
+    for to in frontends(&sh).into_iter().chain(frontends(&mh)) {
+        world.until_reals("it is gone", to, |reals| reals.is_some_and(|reals| reals.len() == 2));
+    }
     world.is_spread(&ask(&sh), &all[1..], MANY / 4);
     let now = ask(&mh);
     world.is_spread(&now, &all[1..], MANY / 4);
@@ -347,7 +361,7 @@ fn draining() {
         ["rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh", "lblc", "lblcr", "fo", "ovf"]
             .into_iter()
             .zip(1..)
-            .map(|(name, number)| scheduled(name, number))
+            .map(|(name, number)| if name == "ovf" { roomy(number) } else { scheduled(name, number) })
             .collect();
     let tell = |pods: &[&str]| {
         world.tell(&services.iter().map(|service| service.on(&world.endpoints(pods))).collect::<Vec<_>>());
