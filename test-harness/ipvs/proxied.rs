@@ -119,10 +119,15 @@ impl World {
 
     /// The real servers of a TCP service by the names of their pods; `None` if there is no such virtual server.
     pub fn reals(&self, to: SocketAddr) -> Option<BTreeMap<String, Real>> {
+        self.reals_by("TCP", to)
+    }
+
+    /// The same of another protocol, in capitals.
+    pub fn reals_by(&self, protocol: &str, to: SocketAddr) -> Option<BTreeMap<String, Real>> {
         let text = self.shown();
         let mut lines = text.lines().skip_while(|line| {
             let mut words = line.split_whitespace();
-            (words.next(), words.next()) != (Some("TCP"), Some(&to.to_string()))
+            (words.next(), words.next()) != (Some(protocol), Some(&to.to_string()))
         });
         lines.next()?;
         Some(lines.map_while(|line| line.trim().strip_prefix("-> ")).map(|line| self.real(line)).collect())
@@ -159,23 +164,57 @@ impl World {
         });
     }
 
-    /// Everything in the node's kernel that weir could change.
+    /// Everything in the node's kernel that weir could change. What has no order is sorted.
     pub fn kernel(&self) -> String {
         let node = self.lab.node();
-        let cat = "cat /proc/sys/net/ipv4/vs/conntrack /proc/sys/net/ipv4/vs/expire_nodest_conn \
-                   /proc/sys/net/ipv4/vs/expire_quiescent_template /proc/sys/net/ipv4/conf/all/route_localnet";
-        let parts = ["ipset save", "ipvsadm -Sn", "ip -o address show dev kube-ipvs0", cat].map(|line| {
+        let vs = "/proc/sys/net/ipv4/vs";
+        let sysctls = ["conntrack", "conn_reuse_mode", "expire_nodest_conn", "expire_quiescent_template"];
+        let sysctls = sysctls.map(|name| format!("{vs}/{name}")).join(" ");
+        let lines = ["ipset save", "ipvsadm -Sn", "ip -br address show dev kube-ipvs0"].map(str::to_owned);
+        let lines = lines.into_iter().chain([format!("cat /proc/sys/net/ipv4/conf/all/route_localnet {sysctls}")]);
+        let parts = lines.map(|line| {
             let mut words = line.split_whitespace();
             let mut command = Command::new(words.next().unwrap());
             command.args(words);
             let output = node.output(command).unwrap();
-            format!("## {line}\n{}{}", text(&output.stdout), text(&output.stderr))
+            let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
+            let mut lines: Vec<&str> = if line.starts_with("ip -br") {
+                printed.split_whitespace().collect()
+            } else {
+                printed.lines().collect()
+            };
+            if !line.starts_with("cat") {
+                lines.sort_unstable();
+            }
+            format!("## {line}\n{}\n", lines.join("\n"))
         });
+        // Built-in chains of a table are there once somebody looked at it.
         let rules = all_rules(node);
+<<<<<<< HEAD
         // The default chains of a table are there once somebody looked at it.
         let lines =
             rules.lines().filter(|line| line.starts_with("-A") || line.contains("KUBE") || line.contains("WEIR"));
         format!("{}{}", parts.concat(), lines.map(|line| format!("{line}\n")).collect::<String>())
+=======
+        let is_made = |line: &&str| line.starts_with("-A") || line.contains("KUBE") || line.contains("WEIR");
+        let rules: Vec<&str> = rules.lines().filter(is_made).collect();
+        parts.chain([rules.join("\n")]).collect()
+    }
+
+    /// Waits until the kernel is as it was.
+    #[track_caller]
+    pub fn until_kernel_is(&self, what: &str, before: &str) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let now = self.kernel();
+            if now == before {
+                return;
+            }
+            let late = std::time::Instant::now() > deadline;
+            assert!(!late, "{what}:\n{}", similar::TextDiff::from_lines(before, &now).unified_diff());
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+>>>>>>> wt-schedulers
     }
 }
 

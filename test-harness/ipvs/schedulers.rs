@@ -43,6 +43,12 @@ fn weighted(name: &'static str, number: u8) -> Service {
     Service::new(name, number, "{port: 80}").annotated(&format!("weir.dev/scheduler: {name}, {FIVE_TO_ONE}"))
 }
 
+/// ovf has no more connections for a server than it weighs.
+fn roomy(number: u8) -> Service {
+    let annotations = "weir.dev/scheduler: ovf, weir.dev/weights: 'node=node:100,node=node2:100'";
+    Service::new("ovf", number, "{port: 80}").annotated(annotations)
+}
+
 /// Both frontends of a service.
 fn frontends(service: &Service) -> [SocketAddr; 2] {
     Family::ALL.map(|family| at(service.cluster_ip(family)))
@@ -198,6 +204,20 @@ fn sources() {
     for to in frontends(&sh).into_iter().chain(frontends(&mh)) {
         world.until_served_by(to, &all[1..]);
     }
+    // While it drains, another one answers for it; those of others do not move for that.
+    for (service, was) in [(&sh, None), (&mh, Some(&by_mh))] {
+        for (to, sources) in frontends(service).into_iter().zip(&sources) {
+            for source in sources {
+                let server = world.answer(Some(*source), to);
+                assert_ne!(server, "pod1", "{source} to {to}\n{}", world.shown());
+                let was = was.map_or(&server, |was| &was[source]);
+                assert!(server == *was || was == "pod1", "{source} to {to}: {was}, {server}\n{}", world.shown());
+            }
+        }
+    }
+    for to in frontends(&sh).into_iter().chain(frontends(&mh)) {
+        world.until_reals("it is gone", to, |reals| reals.is_some_and(|reals| reals.len() == 2));
+    }
     world.is_spread(&ask(&sh), &all[1..], MANY / 4);
     let now = ask(&mh);
     world.is_spread(&now, &all[1..], MANY / 4);
@@ -341,14 +361,18 @@ fn draining() {
         ["rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh", "lblc", "lblcr", "fo", "ovf"]
             .into_iter()
             .zip(1..)
+<<<<<<< HEAD
             .map(|(name, number)| scheduled(name, number))
+=======
+            .map(|(name, number)| if name == "ovf" { roomy(number) } else { scheduled(name, number) })
+>>>>>>> wt-schedulers
             .collect();
     let tell = |pods: &[&str]| {
         world.tell(&services.iter().map(|service| service.on(&world.endpoints(pods))).collect::<Vec<_>>());
     };
     tell(&["pod1", "pod2", "pod3"]);
     let _running = world.start(&[]);
-    let sources = world.more_sources(Family::V4, 12);
+    let sources = world.more_sources(Family::V4, 8);
     let to = |service: &Service| at(service.cluster_ip(Family::V4));
     // A connection to each server that these sources find; it makes all but one of them drain.
     let mut held = Vec::new();
