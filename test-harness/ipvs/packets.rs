@@ -22,8 +22,7 @@ use super::shared::variants::{driver, tell_untouched};
 
 pub fn all() -> Vec<(&'static str, fn())> {
     vec![
-        ("every_packet_meets_its_verdict_nft", || scenarios(Variant::Nft)),
-        ("every_packet_meets_its_verdict_legacy", || scenarios(Variant::Legacy)),
+        ("every_packet_meets_its_verdict", || scenarios(Variant::Nft)),
     ]
 }
 

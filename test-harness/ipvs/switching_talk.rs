@@ -23,7 +23,9 @@ pub struct Talked {
 }
 
 /// Between two questions of one connection: a conversation, not a benchmark.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long an answer may take: a broken connection is one that nobody answers any more, or that is reset.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Talk {
     /// Opens a connection for each of these clients.
@@ -31,7 +33,7 @@ impl Talk {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = clients.iter().map(|(host, to)| {
             let name = format!("{} to {to}", host.name());
-            let flow = Flow::open(host, &Probe::tcp(*to)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let flow = Flow::open(host, &Probe::tcp(*to).timeout(TIMEOUT)).unwrap_or_else(|error| panic!("{name}: {error}"));
             let stop = stop.clone();
             thread::spawn(move || talk(flow, &stop).map_err(|error| format!("{name}: {error}")))
         });
