@@ -1,7 +1,3 @@
-<<<<<<< HEAD
-pub fn all() -> Vec<(&'static str, fn())> {
-    vec![]
-=======
 //! Endpoints that go keep their connections for a while, and get no new ones.
 //!
 //! The lab's clients end a connection by a reset. IPVS remembers such a connection for ten seconds, and for no flag less.
@@ -281,5 +277,4 @@ fn weight() {
         assert_eq!(world.thresholds(to), ["0", "0"], "{}", world.shown());
     }
     running.says("real server changed");
->>>>>>> wt-schedulers
 }

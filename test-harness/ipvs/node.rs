@@ -1,7 +1,3 @@
-<<<<<<< HEAD
-pub fn all() -> Vec<(&'static str, fn())> {
-    vec![]
-=======
 //! A node with others' virtual servers, others' hands, and a second start.
 
 use std::collections::BTreeSet;
@@ -186,5 +182,4 @@ fn second_start() {
         assert_eq!(all(), before);
         drop(held);
     }
->>>>>>> wt-schedulers
 }

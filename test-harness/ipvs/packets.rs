@@ -21,9 +21,7 @@ use super::shared::judge::{self, flows_of, judge_all};
 use super::shared::variants::{driver, tell_untouched};
 
 pub fn all() -> Vec<(&'static str, fn())> {
-    vec![
-        ("every_packet_meets_its_verdict", || scenarios(Variant::Nft)),
-    ]
+    vec![("every_packet_meets_its_verdict", || scenarios(Variant::Nft))]
 }
 
 fn scenarios(variant: Variant) {

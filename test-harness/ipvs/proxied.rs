@@ -190,12 +190,6 @@ impl World {
         });
         // Built-in chains of a table are there once somebody looked at it.
         let rules = all_rules(node);
-<<<<<<< HEAD
-        // The default chains of a table are there once somebody looked at it.
-        let lines =
-            rules.lines().filter(|line| line.starts_with("-A") || line.contains("KUBE") || line.contains("WEIR"));
-        format!("{}{}", parts.concat(), lines.map(|line| format!("{line}\n")).collect::<String>())
-=======
         let is_made = |line: &&str| line.starts_with("-A") || line.contains("KUBE") || line.contains("WEIR");
         let rules: Vec<&str> = rules.lines().filter(is_made).collect();
         parts.chain([rules.join("\n")]).collect()
@@ -214,7 +208,6 @@ impl World {
             assert!(!late, "{what}:\n{}", similar::TextDiff::from_lines(before, &now).unified_diff());
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
->>>>>>> wt-schedulers
     }
 }
 

@@ -1,7 +1,3 @@
-<<<<<<< HEAD
-pub fn all() -> Vec<(&'static str, fn())> {
-    vec![]
-=======
 //! What bad input gets: at the start one line, and nothing changed; later a line, and everything else served.
 
 use std::net::SocketAddr;
@@ -145,5 +141,4 @@ fn annotations() {
     for (name, _) in wrong {
         assert_eq!(running.said(&format!("[{name}]")).len(), 1, "{name}: {}", running.log());
     }
->>>>>>> wt-schedulers
 }

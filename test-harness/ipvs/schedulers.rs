@@ -361,11 +361,7 @@ fn draining() {
         ["rr", "wrr", "lc", "wlc", "sh", "dh", "sed", "nq", "mh", "lblc", "lblcr", "fo", "ovf"]
             .into_iter()
             .zip(1..)
-<<<<<<< HEAD
-            .map(|(name, number)| scheduled(name, number))
-=======
             .map(|(name, number)| if name == "ovf" { roomy(number) } else { scheduled(name, number) })
->>>>>>> wt-schedulers
             .collect();
     let tell = |pods: &[&str]| {
         world.tell(&services.iter().map(|service| service.on(&world.endpoints(pods))).collect::<Vec<_>>());

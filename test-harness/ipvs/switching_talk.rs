@@ -33,7 +33,8 @@ impl Talk {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = clients.iter().map(|(host, to)| {
             let name = format!("{} to {to}", host.name());
-            let flow = Flow::open(host, &Probe::tcp(*to).timeout(TIMEOUT)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let flow =
+                Flow::open(host, &Probe::tcp(*to).timeout(TIMEOUT)).unwrap_or_else(|error| panic!("{name}: {error}"));
             let stop = stop.clone();
             thread::spawn(move || talk(flow, &stop).map_err(|error| format!("{name}: {error}")))
         });

@@ -19,7 +19,11 @@ pub fn is_slow() -> bool {
 /// How long a connection may take, and the time between two of a client. A lost SYN is sent again after a second, and
 /// counts as lost where that can be told.
 fn pace() -> (Duration, Duration) {
-    if is_slow() { (Duration::from_secs(15), Duration::from_millis(250)) } else { (Duration::from_millis(900), Duration::ZERO) }
+    if is_slow() {
+        (Duration::from_secs(15), Duration::from_millis(250))
+    } else {
+        (Duration::from_millis(900), Duration::ZERO)
+    }
 }
 
 /// How many failures are shown at most.
