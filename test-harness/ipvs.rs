@@ -17,16 +17,52 @@ mod machine;
 #[path = "ipvs/runner.rs"]
 mod runner;
 
+mod program;
+
+#[allow(dead_code, reason = "the suite packets uses more of it")]
+#[path = "packets/manifests.rs"]
+mod manifests;
+#[allow(dead_code, reason = "the suite node uses more of it")]
+#[path = "node/process.rs"]
+mod process;
+#[allow(dead_code, reason = "shared with another suite")]
+#[path = "packets/shared.rs"]
+mod shared;
+
 #[path = "ipvs/diff.rs"]
 mod diff;
+#[path = "ipvs/draining.rs"]
+mod draining;
+#[path = "ipvs/egress.rs"]
+mod egress;
 #[path = "ipvs/link.rs"]
 mod link;
+#[path = "ipvs/node.rs"]
+mod node;
+#[path = "ipvs/packets.rs"]
+mod packets;
+#[path = "ipvs/proxied.rs"]
+mod proxied;
+#[path = "ipvs/refusals.rs"]
+mod refusals;
+#[path = "ipvs/schedulers.rs"]
+mod schedulers;
 #[path = "ipvs/servers.rs"]
 mod servers;
 #[path = "ipvs/smoke.rs"]
 mod smoke;
+#[path = "ipvs/switching.rs"]
+mod switching;
+#[path = "ipvs/switching_talk.rs"]
+mod switching_talk;
+#[path = "ipvs/switching_tools.rs"]
+mod switching_tools;
 #[path = "ipvs/sysctl.rs"]
 mod sysctl;
+#[path = "ipvs/takeover.rs"]
+mod takeover;
+#[path = "ipvs/takeover_left.rs"]
+mod takeover_left;
 #[path = "ipvs/traffic.rs"]
 mod traffic;
 
@@ -41,12 +77,20 @@ use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 type Cases = Vec<(&'static str, fn())>;
 
 fn cases() -> Vec<Case> {
-    let modules = [
+    let modules: [(&str, Cases); 14] = [
         ("diff", diff::all()),
+        ("draining", draining::all()),
+        ("egress", egress::all()),
         ("link", link::all()),
+        ("node", node::all()),
+        ("packets", packets::all()),
+        ("refusals", refusals::all()),
+        ("schedulers", schedulers::all()),
         ("servers", servers::all()),
         ("smoke", smoke::all()),
+        ("switching", switching::all()),
         ("sysctl", sysctl::all()),
+        ("takeover", takeover::all()),
         ("traffic", traffic::all()),
     ];
     let named = |(module, cases): (&str, Cases)| {
@@ -58,6 +102,7 @@ fn cases() -> Vec<Case> {
 fn main() -> ExitCode {
     let cases = cases();
     if let Ok(name) = std::env::var(runner::CASE) {
+        tracing_subscriber::fmt().with_env_filter("debug").with_ansi(false).init();
         runner::play(&name, &cases);
         return ExitCode::SUCCESS;
     }

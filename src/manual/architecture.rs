@@ -54,6 +54,17 @@
 //! A transaction holds at most 20,000 messages: everybody else's change waits while the kernel works on it. A change that
 //! is larger is cut where a part of it does no harm, leaves first, deletions last.
 //!
+//! IPVS mode ([`ipvs`](super::ipvs)) adds three families of kernel objects, each with its driver and its simulated twin:
+//! virtual servers by generic netlink ([`kernel::ipvs`](crate::kernel::ipvs)), sets by nfnetlink
+//! ([`kernel::ipset`](crate::kernel::ipset)), the service device by rtnetlink ([`kernel::link`](crate::kernel::link)). Their
+//! difference is one value, [`plan::ipvs::Difference`](crate::plan::ipvs::Difference), and the order across them is written
+//! once, in the engine.
+//!
+//! # By the clock
+//!
+//! What a backend does by time alone (looking whether a draining endpoint has connections left) it does in `tend`, on the
+//! kernel thread between other actions, as often as it says itself.
+//!
 //! # Drift
 //!
 //! [`kernel::watch`](crate::kernel::watch) listens to what the kernel announces about nf_tables, and looks at the sizes of

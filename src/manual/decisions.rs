@@ -50,3 +50,20 @@
 //! **2026-11: DNS first, in a change of its own.** At a cold start, or after a flush, whoever waits for any service waits
 //! for DNS or the API server first. A repair that finds no way to services therefore begins with these, before everything
 //! else is even planned. Where ways exist there is one stage: a second one would only rewrite what serves.
+//!
+//! **2026-11: constant rules in IPVS mode.** kube-proxy writes some rules only where a set has entries. A lookup in an empty
+//! set costs nanoseconds; a rule that comes and goes costs a transaction, and an order to get wrong.
+//!
+//! **2026-11: a record of our virtual servers.** They could have been marked by a flag of their own (the kernel has one that
+//! no scheduler reads), which `ipvsadm` would print on every line. A set of their addresses is seen by whoever looks for it,
+//! and leaves the virtual servers as kube-proxy makes them.
+//!
+//! **2026-11: the deadline of a drain is a threshold.** A file would be lost with the container, an annotation would need
+//! a write to the API. The upper threshold of a real server has no meaning at weight 0, and the kernel keeps it.
+//!
+//! **2026-11: one list of endpoints for a virtual server.** With externalTrafficPolicy Local, clients from outside and those
+//! of the cluster should have different lists. That would take a firewall mark and a rule for each service. Local endpoints
+//! where there are some, all of them and outsiders kept away where there are none, serves everyone whom iptables mode serves.
+//!
+//! **2026-11: our own code for IPVS and ipset.** The crates that exist know neither flags nor thresholds of virtual servers,
+//! or run one request for a round trip. Both families are a few hundred lines over the transport that nf_tables has already.

@@ -22,3 +22,13 @@
 //! | iptables-nft since 1.8.9 writes `! --sport A ! --dport B` as "not both", and prints it as "neither" | `kernel/xtables/nft/expression` | such a rule is nobody's of ours: it is told verbatim |
 //! | `iptables -E` announces only the new name of a chain | `kernel/watch` | a chain that was renamed away is found by the periodic compare |
 //! | An edited legacy rule of the same size changes no number that is cheap to ask for | `kernel/watch/legacy` | it is found by the periodic compare |
+//! | The kernel's list of virtual servers counts places over all network namespaces: while another namespace writes, entries are missing or there twice, and nothing says so | `kernel/ipvs/apply` | what is there is set and what is gone is made: a wrong picture costs a message, and the next compare is right |
+//! | A list of the real servers of a virtual server that is not there is empty, not an error | `kernel/ipvs/driver` | it is asked for by name then |
+//! | IPVS refuses any real server (`EINVAL`) in a namespace that never had an IPv4 address | `test-harness/ipvs` | tests set `lo` up |
+//! | `sh`, `mh` and `dh` choose real servers of weight 0, and then refuse | `plan/ipvs/claim`, `plan/ipvs/drain` | the fallback flag for the first two; with `dh` nothing drains |
+//! | Adding n addresses to one device takes n² time in the kernel (10,000: 2.1 s IPv4, 3.3 s IPv6), removing them one by one up to 27 s; deleting the device 0.1 s | `plan/ipvs/compare` | what is retired goes with its device |
+//! | A rule with `-m physdev` loads `br_netfilter`, which makes the kernel filter all bridged packets | `plan/ipvs/base` | there is none |
+//! | `/proc/sys/net/ipv4/vs` is there only since `ip_vs` is loaded | `cmd/proxy/mode` | parameters are looked at after IPVS was opened |
+//! | A `set` match of x_tables names its set by an index, which belongs to the name and not to the entries | `kernel/xtables/nft/sets` | asked for when a rule is written; `ipset swap` needs no rule changed |
+//! | nf_tables lets go of a set some time after the rule that named it | `kernel/ipset/driver` | destroying is tried again for two seconds |
+//! | `hash:net` takes no `/0` | `cmd/settle/egress` | two halves |

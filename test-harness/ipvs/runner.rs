@@ -18,7 +18,7 @@ pub type Case = (String, fn());
 pub const CASE: &str = "WEIR_IPVS_CASE";
 
 /// How long a case may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What became of a case: `None` if it went well, else what it printed.
 type Outcome = Option<String>;

@@ -11,8 +11,8 @@ use weir::lab::{Host, HostChild};
 
 use crate::program::{Ran, run_in, weir};
 
-/// Longest wait for something that must happen. The machine may be busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+/// Longest wait for something that must happen. The machine may be busy with other tests, or be emulated.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits until something is so.
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {

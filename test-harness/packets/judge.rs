@@ -50,10 +50,10 @@ pub fn judge_all<K: Kernel>(who: &str, real: &Real, kernel: &mut K, scenarios: &
         real.with_addresses(extra_addresses(scenario), || sent += judge_scenario(real, kernel, scenario, &mut wrong));
     }
     assert!(wrong.is_empty(), "{who}:\n{}", wrong.join("\n"));
-    let flows = scenarios.iter().flat_map(flows_of);
-    let unsendable = flows.clone().filter(|flow| !is_sendable(flow)).count();
+    let flows: Vec<&Flow> = scenarios.iter().flat_map(flows_of).collect();
+    let unsendable = flows.iter().filter(|flow| !is_sendable(flow)).count();
     assert_eq!(unsendable, 1, "of these there is one: whatever is not sent is not tested");
-    println!("{who}: {sent} packets of {} met their verdict", flows.count());
+    println!("{who}: {sent} packets of {} met their verdict", flows.len());
 }
 
 pub fn flows_of(scenario: &Scenario) -> impl Iterator<Item = &Flow> {

@@ -17,6 +17,7 @@ pub struct Service {
     name: &'static str,
     number: u8,
     labels: String,
+    annotations: String,
     spec: String,
     status: String,
 }
@@ -24,7 +25,14 @@ pub struct Service {
 impl Service {
     /// A ClusterIP service with these ports, in YAML: `{port: 80}, {port: 81, protocol: UDP}`.
     pub fn new(name: &'static str, number: u8, ports: &str) -> Service {
-        let service = Service { name, number, labels: String::new(), spec: String::new(), status: String::new() };
+        let service = Service {
+            name,
+            number,
+            labels: String::new(),
+            annotations: String::new(),
+            spec: String::new(),
+            status: String::new(),
+        };
         service.with(&format!("ports: [{ports}]"))
     }
 
@@ -37,6 +45,12 @@ impl Service {
     /// With a label, in YAML.
     pub fn label(mut self, label: &str) -> Service {
         self.labels = format!(", labels: {{{label}}}");
+        self
+    }
+
+    /// With annotations, in YAML: `weir.dev/scheduler: lc`.
+    pub fn annotated(mut self, annotations: &str) -> Service {
+        self.annotations = format!(", annotations: {{{annotations}}}");
         self
     }
 
@@ -75,10 +89,10 @@ impl Service {
 
     /// The object.
     pub fn text(&self) -> String {
-        let Service { name, labels, spec, status, .. } = self;
+        let Service { name, labels, annotations, spec, status, .. } = self;
         let (v4, v6) = (self.cluster_ip(Family::V4), ip(self.cluster_ip(Family::V6)));
         format!(
-            "---\napiVersion: v1\nkind: Service\nmetadata: {{namespace: test, name: {name}{labels}}}\nspec:\n  \
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{namespace: test, name: {name}{labels}{annotations}}}\nspec:\n  \
              clusterIP: {v4}\n  clusterIPs: [{v4}, {v6:?}]\n  ipFamilies: [IPv4, IPv6]\n{spec}{status}"
         )
     }

@@ -10,15 +10,15 @@ use tokio::sync::{mpsc, oneshot};
 use weir::cmd::proxy::{NodeConfig, RunningNode};
 use weir::cmd::{Cli, Command, Failure};
 use weir::engine::{Handle, Pacing, Status};
-use weir::kernel::xtables::restore::RestoreDriver;
+use weir::kernel::xtables::Driver;
 use weir::lab::Host;
 use weir::source::QUEUE;
 use weir::state::Update;
 
 use super::manifests::NODE;
 
-/// How long a change may take to come into force.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a change may take to come into force. A machine without hardware's help takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `weir proxy` is, without a process of its own. Dropping it stops it and leaves its rules.
 pub struct Weir {
@@ -30,7 +30,8 @@ pub struct Weir {
 
 impl Weir {
     /// Starts on a host, with flags as typed, and compares the kernel with what is wanted this often.
-    pub fn start(host: &Host, driver: RestoreDriver, flags: &[&str], sync_period: Duration) -> Weir {
+    pub fn start(host: &Host, driver: impl Into<Driver>, flags: &[&str], sync_period: Duration) -> Weir {
+        let driver = driver.into();
         let typed = ["weir", "proxy"].iter().chain(flags);
         let Command::Proxy(args) = Cli::parse_from(typed).command else { unreachable!() };
         let pacing = Pacing::new(Duration::ZERO, sync_period);

@@ -10,7 +10,10 @@ use weir::lab::{Failure, Reply};
 use weir::model::oracle;
 
 /// How often a question that is answered is put at least, so that an answer which should not come has its chance.
-const AT_LEAST: usize = 12;
+fn at_least() -> usize {
+    if super::stream::is_slow() { 3 } else { 12 }
+}
+
 /// How often it is put until all expected answers have come. One of three is missed with a probability of 10^-26.
 const AT_MOST: usize = 150;
 
@@ -72,7 +75,7 @@ impl Seen {
 /// Asks until everything that is expected was seen. An error: what was seen beside that, or was never seen.
 pub fn exactly(expected: &BTreeSet<Seen>, mut ask: impl FnMut() -> Seen) -> Result<(), String> {
     let at_least = match expected {
-        some if some.iter().any(Seen::is_answer) => AT_LEAST,
+        some if some.iter().any(Seen::is_answer) => at_least(),
         one if one.contains(&Seen::Dropped) => 1,
         _ => 2,
     };
@@ -92,7 +95,7 @@ pub fn exactly(expected: &BTreeSet<Seen>, mut ask: impl FnMut() -> Seen) -> Resu
 
 /// Asks a few times. An error: what was seen that is not expected.
 pub fn within(expected: &BTreeSet<Seen>, mut ask: impl FnMut() -> Seen) -> Result<(), String> {
-    for _ in 0..AT_LEAST {
+    for _ in 0..at_least() {
         let seen = ask();
         if !expected.contains(&seen) {
             return Err(format!("expected any of {expected:?}, is {seen:?}"));

@@ -12,8 +12,6 @@ pub mod kube_proxy;
 pub mod manifests;
 #[path = "node.rs"]
 pub mod node;
-#[path = "policies.rs"]
-pub mod policies;
 #[path = "seen.rs"]
 pub mod seen;
 #[path = "served.rs"]

@@ -18,7 +18,7 @@ use weir::state::{State, Update};
 
 use super::kube_proxy::{Book, Service, endpoint_ip};
 use super::lifetime::{cannot_write, without_counters};
-use super::manifests::facts;
+use super::manifests::{NODE, facts};
 use super::node::Weir;
 use super::served::{add_endpoints, more, objects, objects_away, six};
 use super::stream::while_connecting;

@@ -107,7 +107,7 @@ fn refuse_rest_behind_ipvs() -> String {
         )
     };
     let rules = format!("{}{}{}", rule("tcp"), rule("udp"), rule("sctp"));
-    format!("table inet rest {{ chain input {{ type filter hook input priority 200; policy accept;\n{rules}}} }}\n")
+    format!("table inet rest {{ chain input {{ type filter hook input priority 200; policy accept;\n{rules}}}\n}}\n")
 }
 
 /// Runs iproute2 on a host, with a command a line.

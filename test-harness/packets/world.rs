@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir::cmd::options::ProxyMode;
 use weir::kernel::xtables::restore::RestoreDriver;
-use weir::kernel::xtables::variant::Variant;
+use weir::kernel::xtables::variant::{DriverChoice, Variant, find};
 use weir::lab::{DROP_TIMEOUT, EchoServer, Host, Lab, LabConfig, Probe};
 use weir::net::{Family, Protocol};
 
@@ -36,12 +36,6 @@ impl From<Variant> for Setup {
     /// In iptables mode.
     fn from(variant: Variant) -> Setup {
         Setup { variant, mode: ProxyMode::Iptables }
-    }
-}
-
-impl Setup {
-    pub fn ipvs(variant: Variant) -> Setup {
-        Setup { variant, mode: ProxyMode::Ipvs }
     }
 }
 
@@ -79,14 +73,17 @@ impl World {
 
     /// Starts weir on the node.
     pub fn another(&self, sync_period: Duration) -> Weir {
-        self.start(self.mode, &[], sync_period)
+        let mode = format!("--proxy-mode={}", self.mode.as_str());
+        Weir::start(self.lab.node(), self.driver.clone(), &[FLAGS[0], mode.as_str()], sync_period)
     }
 
-    /// The same in another mode, with more flags.
+    /// The same in another mode, with more flags. Rules are written in the way that weir finds best.
     pub fn start(&self, mode: ProxyMode, flags: &[&str], sync_period: Duration) -> Weir {
         let mode = format!("--proxy-mode={}", mode.as_str());
-        let all = [&FLAGS, &[mode.as_str()], flags].concat();
-        Weir::start(self.lab.node(), self.driver.clone(), &all, sync_period)
+        let all = [&FLAGS, [mode.as_str()].as_slice(), flags].concat();
+        let node = self.lab.node();
+        let find = || find(Some(self.driver.tools().variant), DriverChoice::Auto).unwrap();
+        Weir::start(node, node.run(find).unwrap(), &all, sync_period)
     }
 
     pub fn weir(&self) -> &Weir {

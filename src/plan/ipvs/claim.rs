@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::drain;
 use super::sets::Set;
 use crate::kernel::ipset::Entry;
 use crate::kernel::ipvs::{RealServer, Scheduler, ServerFlags, VirtualServer, VirtualServerKey};
@@ -71,11 +72,16 @@ pub fn is_node_address(ip: &IpAddr) -> bool {
 /// The claim of a service port to one of its [`frontends`].
 pub fn claim(port: &ServicePort, settings: &Settings, key: VirtualServerKey, role: Role) -> Claim {
     let lists = Lists::of(port, role);
+    let server = virtual_server(port, settings);
+    let mut real_servers = real_servers(port, lists.serves);
+    if !drain::passes_over(&server.scheduler) {
+        real_servers.retain(|_, real| real.weight > 0);
+    }
     Claim {
         key,
         role,
-        server: virtual_server(port, settings),
-        real_servers: real_servers(port, lists.serves),
+        server,
+        real_servers,
         bind: role != Role::NodePort && !settings.local_addresses.get(port.family()).contains(&key.address),
         drain_seconds: port.tuning.as_ref().and_then(|t| t.drain_seconds).unwrap_or(settings.ipvs.drain_seconds),
         entries: entries(port, settings, &key, role, &lists),
@@ -137,6 +143,10 @@ fn virtual_server(port: &ServicePort, settings: &Settings) -> VirtualServer {
     // kube-proxy hashes the source port too where all services use mh (contract 4.3).
     if asked.is_none() && scheduler.as_str() == "mh" && flags.0 == 0 {
         flags = flags.with(ServerFlags::SCHED_2);
+    }
+    // Else the kernel refuses clients whose hash leads to a real server of weight 0, such as one that drains.
+    if matches!(scheduler.as_str(), "sh" | "mh") {
+        flags = flags.with(ServerFlags::SCHED_1);
     }
     if port.affinity_seconds.is_some() {
         flags = flags.with(ServerFlags::PERSISTENT);

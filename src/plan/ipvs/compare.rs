@@ -170,13 +170,14 @@ fn compare_server(
         }
     };
     let grace = claim.map_or(grace, |claim| claim.drain_seconds);
+    let can_wait = claim.is_none_or(|claim| drain::passes_over(&claim.server.scheduler));
     let is_wanted = |endpoint| claim.and_then(|claim| claim.real_servers.get(endpoint));
     for (endpoint, real) in &held.real_servers {
         if let Some(wanted) = is_wanted(endpoint) {
             note(*endpoint, Some(real.server), Some(*wanted));
             continue;
         }
-        let until = drain::fate(held.key.protocol, real, now, grace);
+        let until = drain::fate(held.key.protocol, real, now, grace).filter(|_| can_wait);
         draining.extend(until.map(|until| (*endpoint, until)));
         note(*endpoint, Some(real.server), until.map(drain::drained));
     }

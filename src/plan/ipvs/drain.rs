@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::kernel::ipvs::{ObservedRealServer, RealServer, VirtualServer};
+use crate::kernel::ipvs::{ObservedRealServer, RealServer, Scheduler, VirtualServer};
 use crate::net::{Endpoint, Protocol};
 
 /// Seconds since 1970, until 2106.
@@ -28,6 +28,12 @@ pub struct Draining {
 /// next packet finds another one. SCTP follows kube-proxy (contract 4.3).
 pub fn can_drain(protocol: Protocol) -> bool {
     protocol == Protocol::Tcp
+}
+
+/// Whether a scheduler passes over real servers of weight 0. `dh` does not, and knows no other way: where the hash of the
+/// address leads to one, every new connection is refused. With it real servers have no time to drain.
+pub fn passes_over(scheduler: &Scheduler) -> bool {
+    scheduler.as_str() != "dh"
 }
 
 /// Until when a real server that begins to drain keeps its connections. Never 0, which is no threshold.

@@ -360,9 +360,16 @@ fn switch_real_servers(
             if after.is_some_and(|after| after.real_servers.contains_key(endpoint)) {
                 continue;
             }
-            let until = drain::can_drain(key.protocol).then(|| drain::deadline(now, claim.drain_seconds));
+            let can_drain = drain::can_drain(key.protocol) && claim.drain_seconds > 0;
+            let until = can_drain.then(|| drain::deadline(now, claim.drain_seconds));
             draining.extend(until.map(|until| (*endpoint, until)));
             note(endpoint, Some(*server), until.map(drain::drained));
+        }
+    }
+    if after.is_some_and(|after| !drain::passes_over(&after.server.scheduler)) {
+        for (endpoint, until) in std::mem::take(draining) {
+            let before = Some(drain::drained(until));
+            changes.entry(endpoint).or_insert(RealServerChange { before, after: None }).after = None;
         }
     }
     changes

@@ -31,11 +31,13 @@ pub fn service_port() -> impl Strategy<Value = ServicePort> {
     let addresses = || proptest::collection::btree_set(0u8..3, 0..3);
     let endpoints = proptest::collection::btree_map(0u8..5, (0u8..64, 0u16..3), 0..5);
     let identity = (0u8..4, prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)]);
-    let rest = (policy(), policy(), any::<bool>(), proptest::option::of(1u32..100), 0u8..3);
+    let rest = (policy(), policy(), any::<bool>(), proptest::option::of(1u32..100), 0u8..6);
     (identity, 0u8..3, addresses(), addresses(), endpoints, rest).prop_map(
         |((name, protocol), node_port, external, balanced, endpoints, (internal, outer, ranges, affinity, tuned))| {
             let frontend = |n: &u8| IpAddr::from([192, 168, 99, 10 + n]);
-            let tuning = Tuning { scheduler: Some("lc".into()), drain_seconds: Some(5), ..Tuning::default() };
+            let tuning = [("lc", Some(5)), ("dh", None), ("sh", Some(0))].map(|(name, drain_seconds)| {
+                Arc::new(Tuning { scheduler: Some(name.into()), drain_seconds, ..Tuning::default() })
+            });
             ServicePort {
                 key: ServicePortKey {
                     family: Family::V4,
@@ -60,7 +62,7 @@ pub fn service_port() -> impl Strategy<Value = ServicePort> {
                         weight,
                     })
                     .collect(),
-                tuning: (tuned == 0).then(|| Arc::new(tuning)),
+                tuning: tuning.get(usize::from(tuned)).cloned(),
             }
         },
     )

@@ -9,12 +9,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::kernel::ipset::{Entries, ObservedSet, SetName, SetSpec};
 use crate::kernel::ipvs::{
-    ObservedRealServer, ObservedVirtualServer, RealServer, Scheduler, VirtualServer, VirtualServerKey,
+    ObservedRealServer, ObservedVirtualServer, RealServer, Scheduler, ServerFlags, VirtualServer, VirtualServerKey,
 };
 use crate::kernel::link::Device;
 use crate::model::{ServicePort, Settings};
 use crate::net::{Endpoint, Family, Protocol};
 use crate::plan::ipvs::testing::{model, moves, settings, simple};
+use crate::state::Tuning;
 
 const NOW: UnixSeconds = 1_800_000_000;
 
@@ -284,4 +285,57 @@ fn what_is_in_the_way_is_named() {
     assert_eq!(texts.len(), 2);
     assert!(texts[0].contains("list:set") && texts[0].contains("ipset destroy"), "{texts:?}");
     assert!(texts[1].contains("kube-ipvs0") && texts[1].contains("veth"), "{texts:?}");
+}
+
+/// Where sources or destinations are hashed, a real server of weight 0 is chosen all the same, and then nobody answers:
+/// sh and mh are told to go on to another one, dh cannot be told.
+#[test]
+fn a_real_server_of_weight_0_refuses_nobody() {
+    let service = |scheduler: &str, endpoints: &[u8]| {
+        let mut port = ServicePort::clone(&simple(1, endpoints));
+        port.tuning = Some(Arc::new(Tuning { scheduler: Some(scheduler.into()), ..Tuning::default() }));
+        Arc::new(port)
+    };
+    let fallback = ServerFlags(0x8);
+    let key = key([172, 30, 0, 1], 80);
+    let went = Endpoint::new([10, 0, 0, 2].into(), 8080);
+    for (scheduler, flags, drains) in
+        [("rr", ServerFlags(0), true), ("sh", fallback, true), ("mh", fallback, true), ("dh", ServerFlags(0), false)]
+    {
+        let (before, after) = ([service(scheduler, &[1, 2])], [service(scheduler, &[1])]);
+        let (held, mut planner) = serving(&before);
+        assert_eq!(held.servers[&key].0.flags, flags, "{scheduler}");
+        let moved = planner.replan(&moves(&before, &after), NOW);
+        let observed = held.observed(1);
+        let (compared, _) = compare(&settings(), &Family::ALL, Goal::Serve(&after), &observed, &|_| false, NOW);
+        for difference in [moved, compared] {
+            let change = difference.servers.servers[&key].real_servers[&went];
+            assert_eq!(change.after.map(|server| server.weight), drains.then_some(0), "{scheduler}");
+        }
+        // A service that goes has nobody to serve.
+        let moved = serving(&before).1.replan(&moves(&before, &[]), NOW);
+        assert!(moved.servers.servers[&key].real_servers.values().all(|change| change.after.is_some()), "{scheduler}");
+    }
+    // From one scheduler to the other while something drains.
+    let models = [[service("rr", &[1, 2])], [service("rr", &[1])], [service("dh", &[1])]];
+    let (mut held, mut planner) = serving(&models[0]);
+    for pair in models.windows(2) {
+        held.apply(&planner.replan(&moves(&pair[0], &pair[1]), NOW));
+    }
+    assert!(planner.draining().is_empty());
+    held.is_what_is_wanted(&settings(), &models[2]);
+}
+
+/// No time to drain is none, not until somebody looks.
+#[test]
+fn without_a_time_to_drain_a_real_server_goes_at_once() {
+    let mut settings = (*settings()).clone();
+    settings.ipvs.drain_seconds = 0;
+    let (before, after) = ([simple(1, &[1, 2])], [simple(1, &[1])]);
+    let (_, mut planner) = Desired::plan(&Arc::new(settings), &Family::ALL, &before);
+    let moved = planner.replan(&moves(&before, &after), NOW);
+    let change =
+        moved.servers.servers[&key([172, 30, 0, 1], 80)].real_servers[&Endpoint::new([10, 0, 0, 2].into(), 8080)];
+    assert_eq!(change.after, None);
+    assert!(planner.draining().is_empty());
 }

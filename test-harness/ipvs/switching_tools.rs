@@ -1,0 +1,78 @@
+//! What there is on a node, as the tools tell it.
+
+use super::shared::variants::save;
+use super::shared::world::World;
+
+/// All rules of all families, without counters and what iptables-save says about itself.
+pub fn rules(world: &World) -> Vec<String> {
+    let of = |family| {
+        let saved = save(world.lab.node(), &world.driver, family);
+        saved.lines().filter(|line| !line.starts_with('#')).map(without_counters).collect::<Vec<_>>()
+    };
+    world.families().into_iter().flat_map(of).collect()
+}
+
+fn without_counters(line: &str) -> String {
+    let chain = line.strip_prefix(':').and_then(|chain| chain.split(" [").next());
+    chain.map_or_else(|| line.to_owned(), |chain| format!(":{chain}"))
+}
+
+/// Names of the chains that a proxy has, sorted; not of the one that it shares with the kubelet.
+pub fn chains(rules: &[String]) -> Vec<&str> {
+    let names = rules.iter().filter_map(|line| line.strip_prefix(':')?.split(' ').next());
+    let mut names: Vec<&str> = names.filter(|name| name.starts_with("KUBE-") && *name != "KUBE-FIREWALL").collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Virtual servers and real servers, sorted.
+pub fn servers(world: &World) -> Vec<String> {
+    sorted(lines(world, "ipvsadm", &["-Sn"]))
+}
+
+/// Sets and entries, sorted.
+pub fn sets(world: &World) -> Vec<String> {
+    sorted(lines(world, "ipset", &["save"]).iter().map(|line| without_seed(line)).collect())
+}
+
+/// The seed of a set's hash is another one each time.
+fn without_seed(line: &str) -> String {
+    line.split(" initval ").next().unwrap_or_default().to_owned()
+}
+
+/// Addresses of the service device, sorted, and the device itself.
+pub fn device(world: &World) -> Vec<String> {
+    let of_dummies = lines(world, "ip", &["-o", "link", "show", "type", "dummy"]);
+    let names = of_dummies.iter().filter_map(|line| line.split(' ').nth(1));
+    let addresses = names.flat_map(|name| {
+        let name = name.trim_end_matches(':');
+        let shown = lines(world, "ip", &["-o", "address", "show", "dev", name]);
+        let address = |line: &String| line.split_whitespace().nth(3).unwrap_or_default().to_owned();
+        let all: Vec<String> = shown.iter().map(address).collect();
+        std::iter::once(name.to_owned()).chain(all).collect::<Vec<_>>()
+    });
+    sorted(addresses.collect())
+}
+
+/// All of IPVS mode but rules.
+pub fn beside_rules(world: &World) -> Vec<String> {
+    [servers(world), sets(world), device(world)].concat()
+}
+
+fn lines(world: &World, program: &str, arguments: &[&str]) -> Vec<String> {
+    world.lab.node().check(program, arguments, "").unwrap().lines().map(str::to_owned).collect()
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
+/// Lines that only one of them has, with a sign.
+pub fn difference(left: &[String], right: &[String]) -> Vec<String> {
+    let only = |of: &[String], others: &[String], sign: &str| {
+        of.iter().filter(|line| !others.contains(line)).map(|line| format!("{sign} {line}")).collect::<Vec<_>>()
+    };
+    [only(left, right, "-"), only(right, left, "+")].concat()
+}
