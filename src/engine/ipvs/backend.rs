@@ -14,7 +14,7 @@ use crate::engine::iptables::{SharedSettings, current};
 use crate::kernel::ipset::Sets;
 use crate::kernel::ipvs::{Ipvs, VirtualServerKey};
 use crate::kernel::link::Links;
-use crate::kernel::xtables::{ChainKey, ChainName, Scope, Table, Xtables};
+use crate::kernel::xtables::{self, ChainKey, ChainName, Scope, Table, Xtables};
 use crate::kernel::{ApplyError, ApplyErrorKind, ObserveError};
 use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
@@ -157,22 +157,19 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
 
     fn repair_all(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> Result<Repair, RepairError> {
         let settings = self.settle(model.iter())?;
-        let families = self.families.clone();
-        let observed = self.kernel.observe(&families)?;
-        check_obstacles(&observed, &families)?;
-        let changes = self.kernel.compare_rules(rules(&settings, &families), &families)?;
-        let (known, now) = (|key: &VirtualServerKey| self.planner.knows(key), self.now());
-        let (difference, planner) = compare(&settings, &families, Goal::Serve(model), &observed, &known, now);
-        let difference = Difference { rules: changes, ..difference };
+        let look = self.look(&settings)?;
+        let (mut difference, mut planner) = self.compare(&settings, model, &look);
         let repair = describe(&difference);
         if mode == RepairMode::ReportOnly {
             return Ok(repair);
         }
-        if families.iter().any(|family| is_cut_off(&difference, *family)) {
+        if self.families.iter().any(|family| is_cut_off(&difference, *family)) {
             let ports: Vec<_> = model.iter().filter(|port| comes_first(port)).cloned().collect();
-            let (first, _) = compare(&settings, &families, Goal::Serve(&ports), &observed, &known, now);
-            let first = only_what_comes(Difference { rules: difference.rules.clone(), ..first });
-            order::apply(&mut self.kernel, &first).map_err(|failure| failure.error)?;
+            let (first, _) = self.compare(&settings, &ports, &look);
+            order::apply(&mut self.kernel, &only_what_comes(first)).map_err(|failure| failure.error)?;
+            // A difference is made once: what came is there now.
+            let look = self.look(&settings)?;
+            (difference, planner) = self.compare(&settings, model, &look);
         }
         order::apply(&mut self.kernel, &difference).map_err(|failure| failure.error)?;
         self.planner = planner;
@@ -182,6 +179,27 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
         self.tell_denied();
         (self.hooks.counted)(self.planner.count());
         Ok(repair)
+    }
+
+    /// What the kernel holds: everything but rules, and how rules differ.
+    fn look(&mut self, settings: &Settings) -> Result<(Observed, xtables::Changes), RepairError> {
+        let families = self.families.clone();
+        let observed = self.kernel.observe(&families)?;
+        check_obstacles(&observed, &families)?;
+        let rules = self.kernel.compare_rules(rules(settings, &families), &families)?;
+        Ok((observed, rules))
+    }
+
+    fn compare(
+        &self,
+        settings: &Arc<Settings>,
+        model: &[Arc<ServicePort>],
+        (observed, rules): &(Observed, xtables::Changes),
+    ) -> (Difference, Planner) {
+        let known = |key: &VirtualServerKey| self.planner.knows(key);
+        let goal = Goal::Serve(model);
+        let (difference, planner) = compare(settings, &self.families, goal, observed, &known, self.now());
+        (Difference { rules: rules.clone(), ..difference }, planner)
     }
 
     /// Says once which services cannot be served because of somebody else's virtual server.

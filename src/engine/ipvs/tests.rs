@@ -104,18 +104,34 @@ impl Node {
             .collect();
         assert_eq!(servers, desired.servers);
         assert_eq!(rules(&mut kernel.rules), desired.chains);
+        let mut jumps = builtin_rules(&mut kernel.rules);
+        for wanted in &desired.builtin {
+            let found = jumps.iter().position(|(chain, rule)| (chain, rule) == (&wanted.chain, &wanted.rule));
+            jumps.swap_remove(found.unwrap_or_else(|| panic!("{wanted:?} is not in {jumps:?}")));
+        }
+        assert_eq!(jumps, [], "each is there once");
     }
 }
 
 /// All chains that are not built in.
 fn rules(kernel: &mut SimKernel) -> BTreeMap<xtables::ChainKey, Vec<xtables::Rule>> {
-    let mut found = BTreeMap::new();
+    chains(kernel, false).into_iter().collect()
+}
+
+/// All rules of chains that are built in.
+fn builtin_rules(kernel: &mut SimKernel) -> Vec<(xtables::ChainKey, xtables::Rule)> {
+    let each = |(key, rules): (xtables::ChainKey, Vec<_>)| rules.into_iter().map(move |rule| (key.clone(), rule));
+    chains(kernel, true).into_iter().flat_map(each).collect()
+}
+
+fn chains(kernel: &mut SimKernel, builtin: bool) -> Vec<(xtables::ChainKey, Vec<xtables::Rule>)> {
+    let mut found = Vec::new();
     for family in Family::ALL {
         for table in Table::ALL {
             let mut visit = |chain: xtables::ObservedChain| {
-                if !chain.builtin {
+                if chain.builtin == builtin {
                     let rules = chain.rules.iter().map(|rule| rule.known().unwrap().clone()).collect();
-                    found.insert(xtables::ChainKey { family, table, name: chain.name }, rules);
+                    found.push((xtables::ChainKey { family, table, name: chain.name }, rules));
                 }
             };
             kernel.observe(family, table, &mut visit).unwrap();
