@@ -171,7 +171,8 @@ fn jumps_of_ipvs_mode_go_and_those_of_others_stay() {
     let input = key(Table::Filter, "INPUT");
     let jump = |comment: &str| {
         let rules = ipvs::builtin_rules(&lab.settings, Family::V4);
-        let of_input = rules.into_iter().find(|rule| rule.chain == input && format!("{:?}", rule.rule).contains(comment));
+        let of_input =
+            rules.into_iter().find(|rule| rule.chain == input && format!("{:?}", rule.rule).contains(comment));
         of_input.unwrap().rule
     };
     let (obsolete, same) = (jump("kube-proxy firewall rules"), rule().jump(ChainName::new("KUBE-FORWARD")));
