@@ -134,7 +134,13 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
         if self.memory {
             self.check_new(difference)?;
         }
-        order::apply(&mut self.kernel, difference)
+        let applied = order::apply(&mut self.kernel, difference);
+        if let Err(failure) = &applied {
+            // All of them may be there now, made by us.
+            let new = difference.servers.servers.iter().filter(|(_, change)| change.before.is_none());
+            self.doubtful.extend(new.map(|(key, _)| *key).filter(|key| Some(*key) != failure.server));
+        }
+        applied
     }
 
     fn repair_rules(&mut self, names: &BTreeSet<ChainKey>, mode: RepairMode) -> Result<Repair, RepairError> {
@@ -235,8 +241,6 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> Backend for IpvsBackend<X, S, L, V>
         };
         self.suspect = failure.server.and_then(|key| self.planner.owner(&key).cloned());
         self.planner.revert(moves);
-        let new = difference.servers.servers.iter().filter(|(_, change)| change.before.is_none());
-        self.doubtful.extend(new.map(|(key, _)| *key).filter(|key| Some(*key) != failure.server));
         Err(failure.error)
     }
 

@@ -314,6 +314,13 @@ fn others_virtual_servers_are_left_alone_and_told() {
     assert!(error.message.contains("172.30.0.3:80/TCP") && error.message.contains("not weir's"), "{}", error.message);
     assert_eq!(node.backend.suspect(&error), Some(simple(3, &[]).key.clone()));
     assert_eq!(server(&node, &key(3)), Some(foreign(key(3))));
+    // With another one in the same batch, neither is taken.
+    node.servers.lock().unwrap().add_foreign(foreign(key(4)));
+    let both: Vec<Move> = [3, 4].map(|n| Move { before: None, after: Some(simple(n, &[1])) }).into();
+    for _ in 0..3 {
+        node.backend.apply(&both).unwrap_err();
+    }
+    assert!([3, 4].into_iter().all(|n| server(&node, &key(n)) == Some(foreign(key(n)))));
     // When it is gone, the service is served.
     node.servers.lock().unwrap().remove(&key(3));
     node.backend.apply(&third).unwrap();

@@ -124,12 +124,12 @@ pub fn compare(
         observed.servers.iter().partition(|server| known(&server.key) || ownership.is_ours(&server.key));
     let foreign = foreign.iter().map(|server| server.key).collect();
     let mut planner = Planner::new(settings.clone(), families, foreign);
+    let mut wanted: BTreeMap<VirtualServerKey, Claim> = BTreeMap::new();
     match goal {
-        Goal::Serve(model) => planner.adopt(model),
+        Goal::Serve(model) => planner.adopt(model, &mut |key, claim| drop(wanted.insert(key, claim))),
         Goal::Retire => planner.retire(),
     }
     let mut difference = Difference::default();
-    let mut wanted: BTreeMap<VirtualServerKey, Claim> = planner.wanted().collect();
     for server in ours {
         let claim = wanted.remove(&server.key);
         if claim.is_none() && ownership.is_excluded(&server.key) {

@@ -34,7 +34,7 @@ impl Desired {
     /// The base and these service ports, on a kernel where nobody else has virtual servers.
     pub fn plan(settings: &Arc<Settings>, families: &[Family], model: &[Arc<ServicePort>]) -> (Desired, Planner) {
         let mut planner = Planner::new(settings.clone(), families, BTreeSet::new());
-        planner.adopt(model);
+        planner.adopt(model, &mut |_, _| ());
         (Desired::of(&planner), planner)
     }
 

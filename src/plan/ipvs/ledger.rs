@@ -18,13 +18,22 @@ pub struct Ledger {
     /// Whether what was touched since was there.
     touched: BTreeMap<Item, bool>,
     touched_addresses: BTreeMap<IpAddr, bool>,
+    /// Nobody will ask what changes now.
+    quiet: bool,
 }
 
 impl Ledger {
+    /// Whether changes are counted and not noted from now on.
+    pub fn be_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
     pub fn add_entry(&mut self, family: Family, set: Set, entry: Entry) {
         let item = (family, set, entry);
         let count = self.entries.entry(item).or_default();
-        self.touched.entry(item).or_insert(*count > 0);
+        if !self.quiet {
+            self.touched.entry(item).or_insert(*count > 0);
+        }
         *count += 1;
     }
 
@@ -41,7 +50,9 @@ impl Ledger {
     /// Somebody wants an address on the service device, and what host daemons are protected by.
     pub fn bind(&mut self, address: IpAddr) {
         let count = self.addresses.entry(address).or_default();
-        self.touched_addresses.entry(address).or_insert(*count > 0);
+        if !self.quiet {
+            self.touched_addresses.entry(address).or_insert(*count > 0);
+        }
         *count += 1;
         self.add_entry(Family::of(&address), Set::IpvsIps, Entry::Ip(address));
     }

@@ -25,6 +25,8 @@ mod ledger;
 mod planner;
 mod sets;
 #[cfg(test)]
+mod rows;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -102,11 +102,19 @@ impl Planner {
         self.ledger.forget_changes();
     }
 
-    /// Takes service ports over as they are, without asking what that changes. For an empty planner.
-    pub fn adopt(&mut self, model: &[Arc<ServicePort>]) {
-        let moves: Vec<Move> = model.iter().map(|port| Move { before: None, after: Some(port.clone()) }).collect();
-        self.advance(&moves);
-        self.ledger.forget_changes();
+    /// Takes service ports over as they are, without asking what that changes, and visits what is wanted of each virtual
+    /// server in the order of the keys. For an empty planner.
+    pub fn adopt(&mut self, model: &[Arc<ServicePort>], visit: &mut dyn FnMut(VirtualServerKey, Claim)) {
+        self.ledger.be_quiet(true);
+        model.iter().for_each(|port| self.claim(port));
+        let keys: Vec<VirtualServerKey> = self.claims.keys().copied().collect();
+        for key in keys {
+            if let Some(claim) = self.winner(key) {
+                self.count_claim(key, None, Some(&claim));
+                visit(key, claim);
+            }
+        }
+        self.ledger.be_quiet(false);
     }
 
     /// These schedulers are not to be had. No service port that was planned before asks for one that is new here.
