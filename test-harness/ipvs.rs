@@ -19,9 +19,6 @@ mod runner;
 
 mod program;
 
-#[allow(dead_code, reason = "the suite packets uses more of it")]
-#[path = "packets/manifests.rs"]
-mod manifests;
 #[allow(dead_code, reason = "the suite node uses more of it")]
 #[path = "node/process.rs"]
 mod process;
@@ -71,6 +68,7 @@ use std::process::ExitCode;
 use arguments::Arguments;
 use machine::NoMachine;
 use runner::Case;
+use shared::manifests;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
 /// The cases of a module.

@@ -26,6 +26,7 @@ mod judge;
 mod kube_proxy;
 #[path = "packets/lifetime.rs"]
 mod lifetime;
+#[allow(dead_code, reason = "the suite ipvs uses more of it")]
 #[path = "packets/manifests.rs"]
 mod manifests;
 #[path = "packets/node.rs"]

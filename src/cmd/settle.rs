@@ -146,7 +146,7 @@ pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> S
         nfacct_ct_invalid: host.accounting.ct_invalid,
         nfacct_localhost_node_ports: host.accounting.localhost_node_ports,
         local_addresses: host.local_addresses(),
-        ipvs: ipvs::settings(&rules.ipvs, host),
+        ipvs: ipvs::settings(&rules.ipvs),
         egress: egress::egress(rules, node, host),
     }
 }

@@ -49,6 +49,11 @@ pub trait Backend: Send {
         None
     }
 
+    /// What is not as it was asked for, and what is only kept for a while.
+    fn standing(&self) -> Standing {
+        Standing::default()
+    }
+
     /// The fragment that owns what the error names, if that is cheap to tell. Only a hint: a wrong one costs a few
     /// more attempts.
     fn suspect(&self, _error: &ApplyError) -> Option<ServicePortKey> {
@@ -77,9 +82,24 @@ impl Backend for Box<dyn Backend> {
         (**self).rest()
     }
 
+    fn standing(&self) -> Standing {
+        (**self).standing()
+    }
+
     fn suspect(&self, error: &ApplyError) -> Option<ServicePortKey> {
         (**self).suspect(error)
     }
+}
+
+/// Numbers of what is not as it was asked for, and of what is only kept for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Service ports that are spread by the default scheduler, for the kernel lacks the one that they ask for.
+    pub substituted: usize,
+    /// Frontends that are not served, for somebody else's virtual server is in their place.
+    pub denied: usize,
+    /// Endpoints that are kept for their last connections.
+    pub draining: usize,
 }
 
 /// Whether a compare writes.

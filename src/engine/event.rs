@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::backend::{Repair, RepairError, RepairMode};
+use super::backend::{Repair, RepairError, RepairMode, Standing};
 use super::fragments::Fragments;
 use super::notice::Notice;
 use super::pacing::Moment;
@@ -38,6 +38,8 @@ pub enum Event {
     ApplyDone(Result<(), ApplyFailure>),
     /// The [`Action::Repair`] in flight is over.
     RepairDone(Result<Repair, RepairError>),
+    /// What the backend could not do as it was asked has changed.
+    Standing(Standing),
     /// No more kernel actions.
     Stop,
 }

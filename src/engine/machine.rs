@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backend::Standing;
 use super::bisect::Suspects;
 use super::event::{Action, Event, Resolved};
 use super::fragments::Fragments;
@@ -108,6 +109,8 @@ pub struct Engine {
     /// The next apply is the base alone.
     pub(super) probe: bool,
     pub(super) counters: Counters,
+    /// What the backend says of itself.
+    standing: Standing,
     pub(super) last_observed: Option<Moment>,
     pub(super) last_success: Option<Moment>,
     pub(super) last_apply: Option<Duration>,
@@ -138,6 +141,7 @@ impl Engine {
             base_proved: false,
             probe: false,
             counters: Counters::default(),
+            standing: Standing::default(),
             last_observed: None,
             last_success: None,
             last_apply: None,
@@ -163,6 +167,7 @@ impl Engine {
             Event::Wake => {}
             Event::ApplyDone(result) => self.apply_done(result, now, &mut actions),
             Event::RepairDone(result) => self.repair_done(result, now, &mut actions),
+            Event::Standing(standing) => self.standing = standing,
             Event::Stop => self.stopped = true,
         }
         self.start_next(now, &mut actions);
@@ -325,6 +330,7 @@ impl Engine {
             last_apply: self.last_apply,
             quarantined: self.quarantined(applied),
             counters: self.counters.clone(),
+            standing: self.standing,
             late_after: self.pacing.sync_period.saturating_mul(2),
             blind_after: self.pacing.sync_period.saturating_mul(BLIND_PERIODS),
         }

@@ -117,7 +117,7 @@ mod upkeep;
 mod whole;
 mod worker;
 
-pub use backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode};
+pub use backend::{Backend, DifferenceKind, Repair, RepairError, RepairMode, Standing};
 pub use event::{Action, ApplyFailure, Event, Resolved};
 pub use fragments::Fragments;
 pub use iptables::{IptablesBackend, SharedSettings};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::backend::DifferenceKind;
+use super::backend::Standing;
 use super::pacing::Moment;
 use crate::kernel::xtables::ApplyErrorKind;
 use crate::model::ServicePortKey;
@@ -110,6 +111,8 @@ pub struct Status {
     /// In the order of their keys.
     pub quarantined: Vec<QuarantinedStatus>,
     pub counters: Counters,
+    /// What is not as it was asked for, and what is only kept for a while.
+    pub standing: Standing,
     /// A change may be this old.
     pub late_after: Duration,
     /// The last look at the kernel may be this old.

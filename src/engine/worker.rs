@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::backend::{Backend, RepairMode};
+use super::backend::{Backend, RepairMode, Standing};
 use super::event::{ApplyFailure, Event};
 use super::fragments::Fragments;
 use super::tending::{Next, Tending};
@@ -68,9 +68,9 @@ impl KernelThread {
     pub fn spawn(backend: impl Backend + 'static, hooks: Hooks) -> io::Result<Self> {
         let (commands, inbox) = sync::channel();
         let (outbox, events) = mpsc::unbounded_channel();
-        let thread = thread::Builder::new()
-            .name("weir-kernel".into())
-            .spawn(move || Worker { backend, hooks, tending: Tending::default(), outbox }.serve(&inbox))?;
+        let thread = thread::Builder::new().name("weir-kernel".into()).spawn(move || {
+            Worker { backend, hooks, tending: Tending::default(), standing: Standing::default(), outbox }.serve(&inbox)
+        })?;
         Ok(KernelThread { commands, events, thread })
     }
 
@@ -96,6 +96,8 @@ struct Worker<B> {
     backend: B,
     hooks: Hooks,
     tending: Tending,
+    /// As it was told last.
+    standing: Standing,
     outbox: mpsc::UnboundedSender<Event>,
 }
 
@@ -107,6 +109,7 @@ impl<B: Backend> Worker<B> {
                 Next::Tend => {
                     let result = self.backend.tend();
                     self.tending.tended(result, self.backend.rest());
+                    self.tell_standing();
                     continue;
                 }
                 Next::End => return,
@@ -122,9 +125,19 @@ impl<B: Backend> Worker<B> {
             };
             (self.hooks.finished)(Finished { task, took: began.elapsed(), succeeded });
             self.tending.due_in(self.backend.rest());
+            self.tell_standing();
             if self.outbox.send(event).is_err() {
                 return;
             }
+        }
+    }
+
+    /// Says what the backend could not do as it was asked, when that changes. Nobody may be there to hear it.
+    fn tell_standing(&mut self) {
+        let standing = self.backend.standing();
+        if self.standing != standing {
+            self.standing = standing;
+            let _ = self.outbox.send(Event::Standing(standing));
         }
     }
 

@@ -24,12 +24,16 @@ pub fn set_name(family: Family) -> SetName {
     })
 }
 
+/// What that set is.
+pub fn set_spec(family: Family) -> SetSpec {
+    SetSpec { set_type: SetType::HashNet, family, comments: false }
+}
+
 /// The set with what is in it, if egress is masqueraded.
 pub fn set(settings: &Settings, family: Family) -> Option<(SetName, SetSpec, Entries)> {
     let egress = settings.egress.as_ref()?;
     let entries = egress.non_masquerade.get(family).iter().map(|net| (Entry::Net(*net), None)).collect();
-    let spec = SetSpec { set_type: SetType::HashNet, family, comments: false };
-    Some((set_name(family), spec, entries))
+    Some((set_name(family), set_spec(family), entries))
 }
 
 /// The chain, if egress is masqueraded.

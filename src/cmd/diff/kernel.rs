@@ -39,6 +39,9 @@ pub struct AgainstOptions {
     pub against_addresses: Option<PathBuf>,
 }
 
+/// A flag, its file, and what it needs: whether that is so, and its name.
+type Needs<'a> = (&'a str, &'a Option<PathBuf>, &'a [(bool, &'a str)]);
+
 impl AgainstOptions {
     /// The flags checked against each other and against the mode.
     ///
@@ -53,7 +56,7 @@ impl AgainstOptions {
         let in_mode_or_egress = (has_sets, "--proxy-mode ipvs, or --masquerade-egress");
         let beside_sets =
             (self.against_ipset.is_some(), "--against-ipset FILE, which tells whose virtual servers they are");
-        let needs: [(&str, &Option<PathBuf>, &[(bool, &str)]); 4] = [
+        let needs: [Needs<'_>; 4] = [
             ("--against-ipv6", &self.against_ipv6, &[beside_rules]),
             ("--against-ipset", &self.against_ipset, &[in_mode_or_egress, beside_rules]),
             ("--against-ipvs", &self.against_ipvs, &[in_mode, beside_rules, beside_sets]),
@@ -70,7 +73,7 @@ impl AgainstOptions {
 
 /// What is compared with.
 pub enum Against {
-    Live(Driver, Option<LiveObjects>),
+    Live(Driver, Option<Box<LiveObjects>>),
     Empty,
     /// Rules by family, and all else.
     Files(Vec<(Family, SavedFile)>, SavedObjects),
@@ -158,7 +161,7 @@ impl Against {
 
 fn open_live(rules: &RuleOptions) -> Result<Against, Failure> {
     let driver = live::open_as(rules)?;
-    Ok(Against::Live(driver, LiveObjects::open(rules)?))
+    Ok(Against::Live(driver, LiveObjects::open(rules)?.map(Box::new)))
 }
 
 fn open_objects(options: &AgainstOptions) -> Result<SavedObjects, Failure> {

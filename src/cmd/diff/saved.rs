@@ -150,3 +150,57 @@ fn is_deadline(change: &RealServerChange) -> bool {
     let is_unsaid = before.weight == 0 && before.upper_threshold == 0 && after.upper_threshold != 0;
     is_unsaid && *after == RealServer { upper_threshold: after.upper_threshold, ..*before }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::ipset::SetName;
+    use crate::kernel::ipvs::{VirtualServerChange, VirtualServerKey};
+    use crate::net::Endpoint;
+
+    #[test]
+    fn addresses_of_the_device_alone_that_services_can_have() {
+        let text = "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever\n\
+                    2: eth0    inet 192.0.2.1/24 brd 192.0.2.255 scope global eth0\\       valid_lft forever\n\
+                    \n\
+                    4: kube-ipvs0    inet 10.96.0.1/32 scope global kube-ipvs0\\       valid_lft forever\n\
+                    4: kube-ipvs0    inet 10.97.0.1 peer 10.97.0.2/32 scope global kube-ipvs0\\       valid_lft forever\n\
+                    4: kube-ipvs0    inet6 fd00:10:96::1/128 scope global \\       valid_lft forever\n\
+                    4: kube-ipvs0    inet6 fe80::1/64 scope link \\       valid_lft forever\n";
+        let expected = ["10.96.0.1", "10.97.0.1", "fd00:10:96::1"].map(|ip| ip.parse().unwrap());
+        assert_eq!(addresses(text).unwrap(), BTreeSet::from(expected));
+        let error = addresses("4: kube-ipvs0    inet 10.96.0.1/32\n4: kube-ipvs0 inet here\n").unwrap_err();
+        assert_eq!(error.to_string(), "line 2 is not from `ip -o address`: \"4: kube-ipvs0 inet here\"");
+    }
+
+    #[test]
+    fn without_a_file_of_addresses_the_sets_say_what_they_are() {
+        let sets =
+            ipset::text::parse("create KUBE-IPVS-IPS hash:ip family inet\nadd KUBE-IPVS-IPS 10.96.0.1\n").unwrap();
+        assert_eq!(device_of(&sets), Device::Dummy { addresses: BTreeSet::from(["10.96.0.1".parse().unwrap()]) });
+        assert_eq!(device_of(&[]), Device::Absent);
+        let other = ObservedSet { name: SetName::new("KUBE-CLUSTER-IP"), ..sets[0].clone() };
+        assert_eq!(device_of(&[other]), Device::Absent, "no set of addresses, no device");
+    }
+
+    /// A change of one real server, and whether it is left.
+    #[test]
+    fn only_a_deadline_that_was_not_saved_is_taken_out() {
+        let key = VirtualServerKey::new(Protocol::Tcp, "10.96.0.1".parse().unwrap(), 80);
+        let drained = |upper_threshold| RealServer { upper_threshold, ..RealServer::active(0) };
+        for (before, after, is_left) in [
+            (drained(0), Some(drained(1_800_000_000)), false),
+            (drained(1_800_000_000), Some(drained(1_700_000_000)), true),
+            (drained(0), Some(RealServer::active(1)), true),
+            (drained(0), None, true),
+            (RealServer::active(1), Some(drained(1_800_000_000)), true),
+        ] {
+            let real = RealServerChange { before: Some(before), after };
+            let endpoint = Endpoint::new("10.244.1.1".parse().unwrap(), 80);
+            let change = VirtualServerChange { real_servers: [(endpoint, real)].into(), ..Default::default() };
+            let mut changes = ipvs::Changes { servers: [(key, change)].into() };
+            without_deadlines(&mut changes);
+            assert_eq!(!changes.is_empty(), is_left, "{before:?} {after:?}");
+        }
+    }
+}

@@ -35,7 +35,7 @@ impl UdpFlows {
                 (None, None) => {}
             }
         }
-        self.settings.look_at_host();
+        // The host's addresses are followed; to list them here would hold up rule changes where there are thousands.
         let settings = self.settings.current();
         let host = Host { addresses: self.settings.addresses() };
         let scope = Arc::new(NodePortScope::new(&settings, &host));

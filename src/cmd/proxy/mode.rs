@@ -14,7 +14,8 @@ use crate::kernel::ipvs::{Ipvs, IpvsDriver};
 use crate::kernel::link::LinkDriver;
 use crate::kernel::sysctl::{self, Decision, Pins, SysctlError, Sysctls};
 use crate::kernel::xtables::Driver;
-use crate::net::{Family, stable_hash64};
+use crate::kernel::xtables::nft::probe::can_look_up_sets;
+use crate::net::stable_hash64;
 use crate::plan::ipvs::obstacles;
 
 /// Above so many virtual servers the kernel no longer estimates the rates of each: before Linux 6.2 it does so every two
@@ -36,8 +37,10 @@ impl IpvsKernel {
     /// # Errors
     /// One line: no IPVS, no permission, ipset too old, no such scheduler, a set of another type or a device of another
     /// kind that has a name of ours.
-    pub fn open(options: &IpvsOptions, node_name: &str, families: &[Family]) -> Result<Self, Failure> {
+    pub fn open(options: &IpvsOptions, node_name: &str, driver: &Driver) -> Result<Self, Failure> {
+        let families = &driver.families();
         let cannot = |why: &dyn std::fmt::Display| Failure::new(format!("cannot use --proxy-mode ipvs: {why}"));
+        check_sets(driver).map_err(|why| cannot(&why))?;
         let mut kernel = IpvsKernel {
             parameters: Parameters { system: Sysctls::default(), pins: Pins::default(), decisions: Vec::new() },
             servers: IpvsDriver::open(order_seed(node_name)).map_err(|error| cannot(&error))?,
@@ -96,6 +99,14 @@ impl Parameters {
     }
 }
 
+/// Whether rules can look addresses up in sets. The tools load what they need for legacy tables.
+fn check_sets(driver: &Driver) -> Result<(), String> {
+    match driver {
+        Driver::Netlink(_) => driver.families().into_iter().try_for_each(can_look_up_sets),
+        Driver::Restore(_) => Ok(()),
+    }
+}
+
 /// What tells this node from others: where round robin begins depends on it.
 fn order_seed(node_name: &str) -> u64 {
     stable_hash64(node_name.as_bytes())
@@ -128,13 +139,16 @@ pub fn backend(
         let hooks = IpvsHooks { counted: Box::new(counted), ..IpvsHooks::default() };
         return Ok(Box::new(IpvsBackend::new(kernel, settings.clone(), families, hooks)));
     }
-    let iptables = IptablesBackend::new(driver, settings.clone(), families.clone());
     let companions = IpsetDriver::open().map_err(|error| error.to_string()).and_then(|sets| {
         let links = LinkDriver::open().map_err(|error| error.to_string())?;
         Ok((sets, links))
     });
+    if rules.egress.masquerade {
+        check_sets(&driver).map_err(|why| Failure::new(format!("cannot use --masquerade-egress: {why}")))?;
+    }
     match companions {
         Ok(companions) => {
+            let iptables = IptablesBackend::new(driver, settings.clone(), families.clone());
             let seed = order_seed(node_name);
             let open = move || IpvsDriver::open(seed).map_err(ObserveError::from);
             Ok(Box::new(WithCompanion::new(iptables, companions, open, settings.clone(), families)))
@@ -142,7 +156,7 @@ pub fn backend(
         // Without ipset there are no rules of IPVS mode that could have left anything.
         Err(why) if !rules.egress.masquerade => {
             tracing::debug!(%why, "no ipset: nothing of IPVS mode can be left on this node");
-            Ok(Box::new(iptables))
+            Ok(Box::new(IptablesBackend::new(driver, settings.clone(), families)))
         }
         Err(why) => Err(Failure::new(format!("cannot use --masquerade-egress: {why}"))),
     }

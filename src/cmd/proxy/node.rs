@@ -54,7 +54,7 @@ impl RunningNode {
         let (accounting, ipvs) = match config.rules.proxy_mode {
             ProxyMode::Iptables => (Accounting::make(&families), None),
             ProxyMode::Ipvs => {
-                let ipvs = IpvsKernel::open(&config.rules.ipvs, &config.node_name, &families)?;
+                let ipvs = IpvsKernel::open(&config.rules.ipvs, &config.node_name, &driver)?;
                 (Accounting::default(), Some(ipvs))
             }
         };
@@ -135,6 +135,9 @@ fn log_status(engine: &Handle) {
         ipv6 = status.families.v6.applied,
         waiting = status.families.v4.unapplied + status.families.v6.unapplied,
         quarantined = status.quarantined.len(),
+        other_scheduler = status.standing.substituted,
+        denied = status.standing.denied,
+        draining = status.standing.draining,
         read_ago = ?status.last_observed.map(|at| now.saturating_sub(at)),
         "status"
     );

@@ -1,8 +1,6 @@
 //! What of the host rules depend on, read from the system.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
@@ -23,8 +21,6 @@ pub struct HostFacts {
     pub conntrack_liberal: bool,
     /// Accounting objects that rules can name.
     pub accounting: Accounting,
-    /// IPVS schedulers that were asked for and that the kernel was found not to have.
-    pub missing_schedulers: BTreeSet<Arc<str>>,
 }
 
 impl HostFacts {

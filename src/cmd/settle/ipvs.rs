@@ -1,8 +1,8 @@
 //! IPVS mode: its flags checked, and the settings that its plan reads.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::HostFacts;
 use crate::cmd::Failure;
 use crate::cmd::options::{IpvsOptions, ProxyMode, RuleOptions};
 use crate::model::IpvsSettings;
@@ -44,7 +44,7 @@ pub(super) fn check(rules: &RuleOptions) -> Result<(), Failure> {
 }
 
 /// What the plan reads.
-pub(super) fn settings(options: &IpvsOptions, host: &HostFacts) -> IpvsSettings {
+pub(super) fn settings(options: &IpvsOptions) -> IpvsSettings {
     let mut exclude_cidrs: Vec<_> = options.exclude_cidrs().collect();
     exclude_cidrs.sort();
     exclude_cidrs.dedup();
@@ -52,7 +52,8 @@ pub(super) fn settings(options: &IpvsOptions, host: &HostFacts) -> IpvsSettings 
         scheduler: options.scheduler.as_str().into(),
         drain_seconds: drain_seconds(options.drain_timeout),
         exclude_cidrs: exclude_cidrs.into(),
-        missing_schedulers: host.missing_schedulers.clone(),
+        // The backend finds out.
+        missing_schedulers: BTreeSet::new(),
     }
 }
 

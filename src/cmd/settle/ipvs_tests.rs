@@ -1,5 +1,4 @@
-use std::sync::Arc;
-
+use crate::cmd::settle::HostFacts;
 use clap::Parser;
 
 use super::*;
@@ -18,7 +17,7 @@ fn rules(flags: &[&str]) -> RuleOptions {
 }
 
 fn settings(flags: &[&str]) -> IpvsSettings {
-    super::settings(&rules(flags).ipvs, &HostFacts::default())
+    super::settings(&rules(flags).ipvs)
 }
 
 #[test]
@@ -49,9 +48,6 @@ fn flags_become_settings() {
     assert_eq!(found, expected);
     let drain = |text: &str| settings(&[&format!("--ipvs-drain-timeout={text}")]).drain_seconds;
     assert_eq!([drain("0"), drain("1ns"), drain("1s"), drain("1001ms")], [0, 1, 1, 2]);
-    let host = HostFacts { missing_schedulers: [Arc::from("mh")].into(), ..HostFacts::default() };
-    let missing = super::settings(&IpvsOptions::default(), &host).missing_schedulers;
-    assert!(missing.contains("mh"));
 }
 
 #[test]

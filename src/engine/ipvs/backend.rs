@@ -8,7 +8,7 @@ use super::Kernel;
 use super::describe::describe;
 use super::order::{self, Failure};
 use super::schedulers::Schedulers;
-use crate::engine::backend::{Backend, Repair, RepairError, RepairMode};
+use crate::engine::backend::{Backend, Repair, RepairError, RepairMode, Standing};
 use crate::engine::first::comes_first;
 use crate::engine::iptables::{SharedSettings, current};
 use crate::kernel::ipset::Sets;
@@ -275,6 +275,14 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> Backend for IpvsBackend<X, S, L, V>
             tracing::debug!(virtual_servers = count, "real servers without connections are gone");
         }
         Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            substituted: self.planner.substituted(),
+            denied: self.denied.len(),
+            draining: self.planner.draining().values().map(|draining| draining.real_servers.len()).sum(),
+        }
     }
 
     fn rest(&self) -> Option<Duration> {

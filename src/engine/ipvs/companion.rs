@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::order;
 use super::{IpvsHooks, Kernel};
-use crate::engine::backend::{Backend, Repair, RepairError, RepairMode};
+use crate::engine::backend::{Backend, Repair, RepairError, RepairMode, Standing};
 use crate::engine::iptables::{SharedSettings, current};
 use crate::kernel::ipset::{self, SetChange, Sets};
 use crate::kernel::ipvs::{self, Ipvs, ObservedRealServer, ObservedVirtualServer, Scheduler, VirtualServerKey};
@@ -184,6 +184,14 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> Backend for WithCompanion<B, S, L, 
             Leftovers::None => self.leftovers = Leftovers::None,
         }
         Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        let draining = match &self.leftovers {
+            Leftovers::Draining(planner) => planner.draining().values().map(|d| d.real_servers.len()).sum(),
+            Leftovers::Unknown | Leftovers::None => 0,
+        };
+        Standing { draining, ..self.backend.standing() }
     }
 
     fn rest(&self) -> Option<Duration> {

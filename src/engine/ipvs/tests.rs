@@ -81,7 +81,7 @@ impl Node {
         let kernel = Kernel {
             rules: std::mem::replace(&mut kernel.rules, SimKernel::new(Variant::Nft)),
             sets: std::mem::take(&mut kernel.sets),
-            links: std::mem::replace(&mut kernel.links, SimLinks::new()),
+            links: std::mem::take(&mut kernel.links),
             servers,
         };
         node_over(kernel)
@@ -218,7 +218,7 @@ proptest! {
         let kernel = node.backend.kernel();
         let rules_kernel = std::mem::replace(&mut kernel.rules, SimKernel::new(Variant::Nft));
         let sets = Arc::new(Mutex::new(std::mem::take(&mut kernel.sets)));
-        let links = Arc::new(Mutex::new(std::mem::replace(&mut kernel.links, SimLinks::new())));
+        let links = Arc::new(Mutex::new(std::mem::take(&mut kernel.links)));
         let iptables = IptablesBackend::new(rules_kernel, shared(), Family::ALL.into());
         let servers = node.servers.clone();
         let open = move || Ok(servers.clone());

@@ -10,11 +10,15 @@ use crate::kernel::xtables::{
 };
 use crate::model::{ServicePort, Settings};
 use crate::net::Family;
+use crate::plan::ipvs;
 
 /// Everything that is wanted, or what is wanted of some chains.
 pub struct Desired {
     chains: BTreeMap<ChainKey, Vec<Rule>>,
     builtin: Vec<BuiltinRule>,
+    /// Jumps that another mode makes. One that is not wanted too goes, also where its target stays: both modes have
+    /// chains of the same names.
+    others: Vec<BuiltinRule>,
     /// Chains shared with the kubelet of which nobody asked whether they are there.
     not_asked: Vec<ChainKey>,
 }
@@ -29,7 +33,8 @@ impl Desired {
             chains.insert(key, rules);
         });
         let builtin = families.iter().flat_map(|family| builtin_rules(settings, *family)).collect();
-        (Desired { chains, builtin, not_asked: Vec::new() }, planner)
+        let others = families.iter().flat_map(|family| ipvs::builtin_rules(settings, *family)).collect();
+        (Desired { chains, builtin, others, not_asked: Vec::new() }, planner)
     }
 
     /// What is wanted of these chains, for a comparison that is shown these chains and no others. The planner and the
@@ -51,17 +56,18 @@ impl Desired {
         let builtin = families.iter().flat_map(|family| builtin_rules(settings, *family));
         let builtin = builtin.filter(|rule| names.contains(&rule.chain)).collect();
         let shared = families.iter().map(|family| shared_firewall(*family));
-        Desired { chains, builtin, not_asked: shared.filter(|key| !names.contains(key)).collect() }
+        let others = families.iter().flat_map(|family| ipvs::builtin_rules(settings, *family)).collect();
+        Desired { chains, builtin, others, not_asked: shared.filter(|key| !names.contains(key)).collect() }
     }
 
-    /// These chains, and these rules in chains that are not ours alone.
-    pub fn of(chains: BTreeMap<ChainKey, Vec<Rule>>, builtin: Vec<BuiltinRule>) -> Desired {
-        Desired { chains, builtin, not_asked: Vec::new() }
+    /// These chains, and these rules in chains that are not ours alone, where another mode makes other ones.
+    pub fn of(chains: BTreeMap<ChainKey, Vec<Rule>>, builtin: Vec<BuiltinRule>, others: Vec<BuiltinRule>) -> Desired {
+        Desired { chains, builtin, others, not_asked: Vec::new() }
     }
 
     /// Nothing: what `weir cleanup` wants.
     pub fn nothing() -> Desired {
-        Desired { chains: BTreeMap::new(), builtin: Vec::new(), not_asked: Vec::new() }
+        Desired { chains: BTreeMap::new(), builtin: Vec::new(), others: Vec::new(), not_asked: Vec::new() }
     }
 
     /// The wanted chains, by key.
@@ -72,6 +78,12 @@ impl Desired {
     /// The wanted rules in chains that are not ours alone.
     pub fn builtin(&self) -> &[BuiltinRule] {
         &self.builtin
+    }
+
+    /// Of another mode, and not of this one.
+    fn is_obsolete(&self, chain: &ChainKey, jump: &Rule) -> bool {
+        let is_among = |rules: &[BuiltinRule]| rules.iter().any(|rule| rule.chain == *chain && rule.rule == *jump);
+        is_among(&self.others) && !is_among(&self.builtin)
     }
 
     /// Starts a comparison: show it every chain of every table of the families, or those that were asked for, then
@@ -147,9 +159,25 @@ impl Comparison {
         for (key, rules) in std::mem::take(&mut self.desired.chains) {
             self.changes.chains.insert(key, ChainChange { before: None, after: Some(rules) });
         }
+        self.delete_obsolete_jumps();
         self.add_missing_builtin_rules();
         self.delete_jumps_to_deleted_chains();
         self.changes
+    }
+
+    /// Of those to chains that stay.
+    fn delete_obsolete_jumps(&mut self) {
+        let stays = |to: &ChainKey| self.changes.chains.get(to).is_none_or(|change| change.after.is_some());
+        let mut obsolete = Vec::new();
+        self.jumps_in.retain(|(chain, rule)| {
+            let to = target_of(chain, rule);
+            let goes = to.is_some_and(|to| stays(&to)) && self.desired.is_obsolete(chain, rule);
+            if goes {
+                obsolete.push(BuiltinChange::Delete(chain.clone(), rule.clone()));
+            }
+            !goes
+        });
+        self.changes.builtin.extend(obsolete);
     }
 
     fn add_missing_builtin_rules(&mut self) {
@@ -183,13 +211,18 @@ impl Comparison {
     /// A chain cannot go while a built-in chain leads to it.
     fn delete_jumps_to_deleted_chains(&mut self) {
         for (chain, rule) in std::mem::take(&mut self.jumps_in) {
-            let Some(Target::Jump(to)) = &rule.target else { continue };
-            let target = ChainKey { family: chain.family, table: chain.table, name: to.clone() };
+            let Some(target) = target_of(&chain, &rule) else { continue };
             if self.changes.chains.get(&target).is_some_and(|change| change.after.is_none()) {
                 self.changes.builtin.push(BuiltinChange::Delete(chain, rule));
             }
         }
     }
+}
+
+/// The chain that a rule of this chain jumps to.
+fn target_of(chain: &ChainKey, rule: &Rule) -> Option<ChainKey> {
+    let Some(Target::Jump(to)) = &rule.target else { return None };
+    Some(ChainKey { name: to.clone(), ..chain.clone() })
 }
 
 /// The chain that we share with the kubelet.

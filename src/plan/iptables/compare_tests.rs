@@ -4,6 +4,7 @@ use super::*;
 use crate::kernel::xtables::ObservedRule;
 use crate::model::{EndpointFlags, ModelEndpoint, ServicePortKey};
 use crate::net::{Endpoint, ObjectName, Protocol, ServicePortName};
+use crate::plan::build::{Build, rule};
 use crate::state::TrafficPolicy;
 
 const FAMILIES: [Family; 1] = [Family::V4];
@@ -161,4 +162,22 @@ fn a_missing_jump_is_inserted_where_it_was_asked_for() {
     lab.kernel.remove(&shared);
     let changes = lab.compare(&[input, shared]);
     assert!(changes.builtin.len() == 6 && creates(&changes), "{changes:?}");
+}
+
+/// Both modes have a chain `KUBE-PROXY-FIREWALL`, and lead to it by other rules (contract 3.6, 4.5).
+#[test]
+fn jumps_of_ipvs_mode_go_and_those_of_others_stay() {
+    let mut lab = Lab::new();
+    let input = key(Table::Filter, "INPUT");
+    let jump = |comment: &str| {
+        let rules = ipvs::builtin_rules(&lab.settings, Family::V4);
+        let of_input =
+            rules.into_iter().find(|rule| rule.chain == input && format!("{:?}", rule.rule).contains(comment));
+        of_input.unwrap().rule
+    };
+    let (obsolete, same) = (jump("kube-proxy firewall rules"), rule().jump(ChainName::new("KUBE-FORWARD")));
+    lab.chain(&input).rules.extend([obsolete.clone().into(), same.into()]);
+    let changes = lab.compare(std::slice::from_ref(&input));
+    assert_eq!(changes.builtin, [BuiltinChange::Delete(input, obsolete)]);
+    assert!(changes.chains.is_empty());
 }

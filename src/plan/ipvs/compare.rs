@@ -17,6 +17,7 @@ use crate::kernel::ipvs::{
 use crate::kernel::link::{self, Device};
 use crate::model::{ServicePort, Settings};
 use crate::net::{Family, Protocol};
+use crate::plan::egress;
 
 /// What the kernel holds, save for rules.
 #[derive(Clone, Debug)]
@@ -86,7 +87,9 @@ impl<'a> Ownership<'a> {
 /// What is in the way of a plan for these families. Nothing can be done as long as there is anything.
 pub fn obstacles(observed: &Observed, families: &[Family]) -> Vec<Obstacle> {
     let sets = families.iter().flat_map(|family| Set::ALL.map(|set| (*family, set)));
-    let wanted = sets.map(|(family, set)| (set.name(family), (set.spec(family), Entries::new()))).collect();
+    let wanted = sets.map(|(family, set)| (set.name(family), set.spec(family)));
+    let egress = families.iter().map(|family| (egress::set_name(*family), egress::set_spec(*family)));
+    let wanted = wanted.chain(egress).map(|(name, spec)| (name, (spec, Entries::new()))).collect();
     let mismatches = ipset::compare(&wanted, &observed.sets, &|_| false).mismatches;
     let mut found: Vec<Obstacle> = mismatches.into_iter().map(Obstacle::Set).collect();
     if let Device::Other { kind } = &observed.device {

@@ -65,7 +65,7 @@ pub fn wanted_sets(planner: &Planner) -> BTreeMap<SetName, (SetSpec, Entries)> {
 /// The wanted rules, for a comparison with chains.
 pub fn rules(settings: &Settings, families: &[Family]) -> iptables::Desired {
     let builtin = families.iter().flat_map(|family| base::builtin_rules(settings, *family)).collect();
-    iptables::Desired::of(chains(settings, families), builtin)
+    iptables::Desired::of(chains(settings, families), builtin, others(settings, families))
 }
 
 /// Those of these chains that are wanted, and the wanted rules in those of them that are built in.
@@ -73,7 +73,13 @@ pub fn rules_named(settings: &Settings, families: &[Family], names: &BTreeSet<Ch
     let mut chains = chains(settings, families);
     chains.retain(|key, _| names.contains(key));
     let builtin = families.iter().flat_map(|family| base::builtin_rules(settings, *family));
-    iptables::Desired::of(chains, builtin.filter(|rule| names.contains(&rule.chain)).collect())
+    let builtin = builtin.filter(|rule| names.contains(&rule.chain)).collect();
+    iptables::Desired::of(chains, builtin, others(settings, families))
+}
+
+/// The jumps of iptables mode.
+fn others(settings: &Settings, families: &[Family]) -> Vec<BuiltinRule> {
+    families.iter().flat_map(|family| iptables::builtin_rules(settings, *family)).collect()
 }
 
 fn chains(settings: &Settings, families: &[Family]) -> BTreeMap<ChainKey, Vec<Rule>> {

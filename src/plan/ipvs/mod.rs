@@ -29,6 +29,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use base::builtin_rules;
 pub use claim::is_node_address;
 pub use compare::{Goal, Observed, Obstacle, Ownership, compare, obstacles};
 pub use desired::{Desired, Served, entrance, is_our_set, rules, rules_named};

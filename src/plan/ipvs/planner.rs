@@ -145,6 +145,19 @@ impl Planner {
         self.claims.keys().filter_map(|key| Some((*key, self.winner(*key)?)))
     }
 
+    /// How many service ports ask for a scheduler that is not to be had.
+    pub fn substituted(&self) -> usize {
+        let missing = &self.settings.ipvs.missing_schedulers;
+        if missing.is_empty() {
+            return 0;
+        }
+        let is_missing = |port: &ServicePort| {
+            port.tuning.as_ref().and_then(|t| t.scheduler.as_ref()).is_some_and(|name| missing.contains(name))
+        };
+        let claimants = self.claims.values().flatten().filter(|claimant| is_missing(&claimant.port));
+        claimants.map(|claimant| &claimant.port.key).collect::<BTreeSet<_>>().len()
+    }
+
     /// How many virtual servers there are.
     pub fn count(&self) -> usize {
         self.claims.len()

@@ -23,7 +23,7 @@
 //! ```
 //!
 //! The weight of an endpoint is that of its node, else that of its zone, else 1. An endpoint of weight 0 gets no new
-//! connections. `drain-seconds: 0` cuts connections at once.
+//! connections as long as another one of its service has more; if none has, all are alike. `drain-seconds: 0` cuts connections at once.
 //!
 //! Which schedulers there are, the kernel says later: here a name only has to be one that a kernel could have. An empty
 //! annotation is as good as none. One that cannot be read counts for nothing, as a whole, and is a

@@ -38,6 +38,9 @@ const NEEDED: [Extension; 11] = [
     extension(1, "REJECT", 0),
 ];
 
+/// What rules that look addresses up in sets use besides.
+const SETS: [Extension; 1] = [extension(0, "set", 4)];
+
 /// Chains that the kubelet leaves in `mangle`.
 const KUBELET: [&str; 2] = ["KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"];
 
@@ -48,8 +51,21 @@ const KUBELET: [&str; 2] = ["KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"];
 pub fn usable(family: Family) -> Result<(), String> {
     let mut socket = Socket::open(Protocol::Netfilter).map_err(|error| error.to_string())?;
     read::generation(&mut socket).map_err(|error| format!("nf_tables cannot be used: {error}"))?;
-    for needed in NEEDED {
-        if let Some(refusal) = ask(&mut socket, family, &needed).map_err(|error| error.to_string())? {
+    has_all(&mut socket, family, &NEEDED)
+}
+
+/// Whether rules of this family that look addresses up in sets can be written by netlink.
+///
+/// # Errors
+/// Why not, in one line.
+pub fn can_look_up_sets(family: Family) -> Result<(), String> {
+    let mut socket = Socket::open(Protocol::Netfilter).map_err(|error| error.to_string())?;
+    has_all(&mut socket, family, &SETS)
+}
+
+fn has_all(socket: &mut Socket, family: Family, all: &[Extension]) -> Result<(), String> {
+    for needed in all {
+        if let Some(refusal) = ask(socket, family, needed).map_err(|error| error.to_string())? {
             let what = if needed.kind == 0 { "match" } else { "target" };
             return Err(format!(
                 "the kernel lacks the {what} {} revision {} of x_tables for {family} in nf_tables: {refusal}; remedy: load \
