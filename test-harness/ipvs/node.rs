@@ -171,7 +171,13 @@ fn second_start() {
     world.tell(&[on(&plain), on(&tuned), empty.text(), on(&udp)]);
     // Every rule that is written has a new handle, even if it is the same rule.
     let all = || format!("{}{}", world.kernel(), world.run("nft -a -s list ruleset"));
-    assert_eq!(world.start(&[]).stop().0, Some(0));
+    let (code, log) = world.start(&[]).stop();
+    assert_eq!(code, Some(0));
+    assert!(!log.contains("made anew"), "no set was there before:\n{log}");
+    for (tool, chain) in [("iptables", "PREROUTING"), ("iptables", "OUTPUT"), ("ip6tables", "PREROUTING")] {
+        let text = world.run(&format!("{tool} -t nat -S {chain}"));
+        assert_eq!(text.matches("-j KUBE-SERVICES").count(), 1, "{text}");
+    }
     let before = all();
     for flags in [&[][..], &["--iptables-driver=restore"]] {
         let running = world.start(flags);
