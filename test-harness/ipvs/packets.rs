@@ -8,29 +8,36 @@ use weir::engine::{Backend, IpvsBackend, IpvsHooks, Kernel, RepairMode, SharedSe
 use weir::kernel::ipset::IpsetDriver;
 use weir::kernel::ipvs::IpvsDriver;
 use weir::kernel::link::LinkDriver;
-use weir::kernel::xtables::Scope;
-use weir::kernel::xtables::restore::RestoreDriver;
-use weir::kernel::xtables::variant::Variant;
+use weir::kernel::xtables::variant::{DriverChoice, Variant, find};
+use weir::kernel::xtables::{Driver, Scope};
 use weir::lab::Host;
 use weir::model::oracle::Mode;
 use weir::model::{ServicePort, Settings};
-use weir::sim::scenario::Flow;
+use weir::sim::scenario::{Flow, Scenario};
 
 use super::shared::fixture::Real;
 use super::shared::judge::{self, flows_of, judge_all};
 use super::shared::variants::{driver, tell_untouched};
 
 pub fn all() -> Vec<(&'static str, fn())> {
-    vec![("every_packet_meets_its_verdict", || scenarios(Variant::Nft))]
+    vec![
+        ("every_packet_meets_its_verdict_1", || scenarios(Variant::Nft, 0)),
+        ("every_packet_meets_its_verdict_2", || scenarios(Variant::Legacy, 1)),
+        ("every_packet_meets_its_verdict_3", || scenarios(Variant::Nft, 2)),
+        ("every_packet_meets_its_verdict_4", || scenarios(Variant::Legacy, 3)),
+    ]
 }
 
-fn scenarios(variant: Variant) {
-    let scenarios = judge::scenarios();
+/// In how many parts the scenarios are played.
+const PARTS: usize = 4;
+
+fn scenarios(variant: Variant, part: usize) {
+    let scenarios: Vec<Scenario> = judge::scenarios().into_iter().skip(part).step_by(PARTS).collect();
     let flows: Vec<&Flow> = scenarios.iter().flat_map(flows_of).collect();
     let real = Real::new(&flows, Mode::Ipvs);
     let Some(driver) = driver(real.lab.node(), variant) else { return };
     tell_untouched(&real.lab, &driver, ProxyMode::Ipvs);
-    let mut node = Node::new(real.lab.node(), driver);
+    let mut node = Node::new(real.lab.node(), variant);
     judge_all(variant.as_str(), &real, &mut node, &scenarios);
 }
 
@@ -38,12 +45,14 @@ fn scenarios(variant: Variant) {
 struct Node<'a> {
     host: &'a Host,
     settings: SharedSettings,
-    backend: IpvsBackend<RestoreDriver, IpsetDriver, LinkDriver, IpvsDriver>,
+    backend: IpvsBackend<Driver, IpsetDriver, LinkDriver, IpvsDriver>,
 }
 
 impl<'a> Node<'a> {
-    fn new(host: &'a Host, rules: RestoreDriver) -> Self {
-        let families = rules.tools().families();
+    /// Rules are written in the way that weir finds best.
+    fn new(host: &'a Host, variant: Variant) -> Self {
+        let rules = host.run(|| find(Some(variant), DriverChoice::Auto).unwrap()).unwrap();
+        let families = rules.families();
         let open = || (IpsetDriver::open().unwrap(), LinkDriver::open().unwrap(), IpvsDriver::open(1).unwrap());
         let (sets, links, servers) = host.run(open).unwrap();
         for name in ["conntrack", "expire_nodest_conn", "expire_quiescent_template"] {
@@ -61,7 +70,8 @@ impl judge::Kernel for Node<'_> {
 
     /// The base stays: it leads nowhere without services.
     fn clean(&mut self) {
-        self.settle(&Settings::default(), &[]);
+        let settings = self.settings.lock().unwrap().clone();
+        self.settle(&settings, &[]);
     }
 
     /// Nothing drains here: packets of one step must not find what the one before left.

@@ -33,12 +33,12 @@ pub fn servers(world: &World) -> Vec<String> {
 
 /// Sets and entries, sorted.
 pub fn sets(world: &World) -> Vec<String> {
-    sorted(lines(world, "ipset", &["save"]).iter().map(|line| without_seed(line)).collect())
+    sorted(lines(world, "ipset", &["save"]).iter().map(|line| without_chance(line)).collect())
 }
 
-/// The seed of a set's hash is another one each time.
-fn without_seed(line: &str) -> String {
-    line.split(" initval ").next().unwrap_or_default().to_owned()
+/// The seed of a set's hash is another one each time. How large its buckets are is told only to who asked for a size.
+fn without_chance(line: &str) -> String {
+    line.split(" bucketsize ").next().and_then(|line| line.split(" initval ").next()).unwrap_or_default().to_owned()
 }
 
 /// Addresses of the service device, sorted, and the device itself.

@@ -82,22 +82,15 @@ impl Node {
         restore(self.host(), &self.world.driver, family, &left::rules(family, &pods, &guarded));
     }
 
-    /// Virtual servers that somebody else has, beside the service device and on an address of the node.
+    /// Virtual servers that somebody else has: at an address of his own, which another node has now, and at this node's.
     fn add_others(&self) {
-        let line = |family: Family| {
-            let (node, address) = match family {
-                Family::V4 => (self.world.node_ip(family), "198.18.0.1"),
-                Family::V6 => (self.world.node_ip(family), "2001:db8:18::1"),
-            };
-            let at = |ip: IpAddr, port| SocketAddr::new(ip, port);
-            let (vip, real) = (at(address.parse().unwrap(), 443), at(endpoint_ip(family, 1), 443));
-            let lines = [vip, at(node, 6443)].map(|to| format!("-A -t {to} -s wlc\n-a -t {to} -r {real} -m -w 100\n"));
-            (format!("address add {address} dev lo\n"), lines.concat())
-        };
         for family in self.world.families() {
-            let (address, servers) = line(family);
-            self.host().check("ip", &["-batch", "-"], &address).unwrap();
-            self.host().check("ipvsadm", &["-R"], &servers).unwrap();
+            let own = if family == Family::V4 { "198.18.0.1" } else { "2001:db8:18::1" };
+            let own = SocketAddr::new(own.parse().unwrap(), 443);
+            let node = SocketAddr::new(self.world.node_ip(family), 6443);
+            let real = SocketAddr::new(endpoint_ip(family, 1), 443);
+            let lines = [own, node].map(|to| format!("-A -t {to} -s wlc\n-a -t {to} -r {real} -m -w 100\n"));
+            self.host().check("ipvsadm", &["-R"], &lines.concat()).unwrap();
         }
     }
 
@@ -171,7 +164,8 @@ fn there_and_back(variant: Variant) {
     };
     let (weir, there) = while_connecting(&clients, || serve(&node.world));
     flows.iter_mut().for_each(|flow| drop(flow.ask().expect("also to what is stale")));
-    println!("{} lines are there for connections to what is stale", compare().len());
+    println!("there for connections to what is stale:\n{}", compare().join("\n"));
+    // Its last connections are ended by the deadline.
     wait_until("what is stale is gone", || compare().is_empty());
     assert_eq!(difference(&base, &rules(&node.world)), [""; 0]);
     assert_eq!(node.others(), others);

@@ -73,6 +73,7 @@ fn judge_scenario<K: Kernel>(real: &Real, kernel: &mut K, scenario: &Scenario, w
     let untouched = BTreeSet::from([Seen::Untouched]);
     let lost =
         complaints(&all, |flow| exactly(&untouched, || send(real, K::MODE, flow)).map_err(|error| name(flow, &error)));
+    let before = wrong.len();
     wrong.extend(lost.iter().map(|lost| format!("{}, without rules: {lost}", scenario.name)));
     let mut state = State::default();
     for step in &scenario.steps {
@@ -85,6 +86,8 @@ fn judge_scenario<K: Kernel>(real: &Real, kernel: &mut K, scenario: &Scenario, w
                 .map(|complaint| format!("{}, {}: {complaint}", scenario.name, step.about)),
         );
     }
+    // At once, for whoever runs out of patience.
+    wrong[before..].iter().for_each(|complaint| println!("{complaint}"));
     all.len()
 }
 
@@ -144,6 +147,10 @@ fn expected(mode: Mode, flow: &Flow) -> BTreeSet<Seen> {
             .keys()
             .map(|outcome| {
                 let server = SocketAddr::new(outcome.endpoint.ip, outcome.endpoint.port).to_string();
+                // Nobody takes from elsewhere what has his own address as its source.
+                if outcome.endpoint.ip == flow.packet.source && !outcome.masqueraded && flow.client == Client::Pod {
+                    return Seen::Dropped;
+                }
                 if outcome.masqueraded { Seen::Masqueraded(server) } else { Seen::Kept(server) }
             })
             .collect(),
