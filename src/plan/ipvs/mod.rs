@@ -23,9 +23,9 @@ mod difference;
 mod drain;
 mod ledger;
 mod planner;
-mod sets;
 #[cfg(test)]
 mod rows;
+mod sets;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
