@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use weir::net::Family;
 
 use super::proxied::{World, after_compares, at};
@@ -90,10 +91,13 @@ fn permission() {
 /// Somebody deletes the device, and makes another one.
 fn device_later() {
     let world = world();
-    let running = world.start(&[]);
+    let mut running = world.start(&[]);
     let before = world.kernel();
+    // Else the device may be there again before the bridge is.
+    running.signal(Signal::SIGSTOP);
     world.run("ip link delete kube-ipvs0");
     world.run("ip link add kube-ipvs0 type bridge");
+    running.signal(Signal::SIGCONT);
     let line = running.says("bridge");
     for word in ["ERROR", "kube-ipvs0", "dummy device", "rename or delete", "trying again"] {
         assert!(line.contains(word), "{word} is not in {line}");
