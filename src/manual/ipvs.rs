@@ -26,8 +26,8 @@
 //!
 //! After a restart nothing is remembered. A virtual server is ours if the set `WEIR-VIRTUAL-SERVERS` names it. An entry is
 //! written before the virtual server is made and goes after it. What kube-proxy left is told by its sets (`KUBE-CLUSTER-IP`
-//! and so on, `KUBE-NODE-PORT-TCP` together with an address of the node) and by the addresses of its device. Everything
-//! else is somebody else's, keepalived's say, and is never changed or removed, also where a service asks for the same
+//! and so on, `KUBE-NODE-PORT-TCP` together with an address of the node) and, where there is no record, by the addresses of
+//! its device. Everything else is somebody else's, keepalived's say, and is never changed or removed, also where a service asks for the same
 //! address and port: that frontend is left out and told. `--ipvs-exclude-cidrs` protects virtual servers beside that.
 //!
 //! # Endpoints that go
@@ -54,6 +54,9 @@
 //!
 //! One that makes no sense is told once and left out, and the service is served without it. A scheduler that the kernel
 //! lacks is told once, and those services use `--ipvs-scheduler`.
+//!
+//! Some schedulers read a weight in their own way: with `ovf` it is how many connections an endpoint takes before the next
+//! one, with `fo` the endpoint of the greatest weight takes all.
 //!
 //! Round robin begins at another endpoint on every node: the order in which endpoints are added depends on the node's name.
 //!

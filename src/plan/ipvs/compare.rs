@@ -60,9 +60,17 @@ impl<'a> Ownership<'a> {
         let frontend = Entry::IpPort(key.address, key.protocol, key.port);
         let family = key.family();
         self.holds(Set::VirtualServers, family, &frontend)
-            || self.addresses.is_some_and(|addresses| addresses.contains(&key.address))
+            || self.is_kube_proxys(key)
             || Set::FRONTENDS.iter().any(|set| self.holds(*set, family, &frontend))
             || self.is_node_port(key, &frontend)
+    }
+
+    /// Where there is no record, the device with the address was kube-proxy's. Where there is one, somebody else may have
+    /// given an address of ours another port.
+    fn is_kube_proxys(&self, key: &VirtualServerKey) -> bool {
+        let record = self.sets.get(&Set::VirtualServers.name(key.family()));
+        record.is_none_or(|entries| entries.is_empty())
+            && self.addresses.is_some_and(|addresses| addresses.contains(&key.address))
     }
 
     fn is_node_port(&self, key: &VirtualServerKey, frontend: &Entry) -> bool {

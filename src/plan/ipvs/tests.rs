@@ -207,6 +207,8 @@ fn l16_to_l19_whose_virtual_servers_go() {
     let compared = |model: &[Arc<ServicePort>], observed: &Observed, settings: &Arc<Settings>| {
         compare(settings, &Family::ALL, Goal::Serve(model), observed, &|_| false, NOW)
     };
+    // And on another port of a service's address.
+    observed.servers.push(foreign(key([172, 30, 0, 1], 8443)));
     let (difference, planner) = compared(&[simple(1, &[1]), simple(7, &[7])], &observed, &settings());
     let gone: Vec<_> = difference.servers.servers.keys().copied().collect();
     assert_eq!(gone, [key([172, 30, 0, 2], 80)], "L16, L17: ours that is not wanted, and nobody else's");
