@@ -1,5 +1,7 @@
 //! What there is on a node, as the tools tell it.
 
+use std::collections::BTreeMap;
+
 use super::shared::variants::save;
 use super::shared::world::World;
 
@@ -69,10 +71,12 @@ fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-/// Lines that only one of them has, with a sign.
+/// Lines of which one has more than the other, with a sign.
 pub fn difference(left: &[String], right: &[String]) -> Vec<String> {
-    let only = |of: &[String], others: &[String], sign: &str| {
-        of.iter().filter(|line| !others.contains(line)).map(|line| format!("{sign} {line}")).collect::<Vec<_>>()
-    };
-    [only(left, right, "-"), only(right, left, "+")].concat()
+    let mut counts: BTreeMap<&String, i32> = BTreeMap::new();
+    left.iter().for_each(|line| *counts.entry(line).or_default() -= 1);
+    right.iter().for_each(|line| *counts.entry(line).or_default() += 1);
+    let sign = |count: i32| if count < 0 { '-' } else { '+' };
+    counts.retain(|_, count| *count != 0);
+    counts.into_iter().map(|(line, count)| format!("{} {line}", sign(count))).collect()
 }
