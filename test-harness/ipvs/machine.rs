@@ -19,7 +19,7 @@ pub const INSIDE: &str = "WEIR_MACHINE";
 
 /// How long the machine may run, in seconds, if not [`PATIENCE`].
 const TIMEOUT: &str = "WEIR_MACHINE_TIMEOUT";
-const PATIENCE: u64 = 900;
+const PATIENCE: u64 = 2400;
 
 /// QEMU's `-accel`, if not the one that works everywhere. KVM on a nested host may hang while the machine boots.
 const ACCELERATOR: &str = "WEIR_MACHINE_ACCEL";
