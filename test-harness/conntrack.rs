@@ -20,7 +20,6 @@ use weir::model::oracle::Host;
 use weir::model::{EndpointFlags, ModelEndpoint, ServicePort, ServicePortKey, Settings};
 use weir::net::{Endpoint, Family, ObjectName, Protocol, ServicePortName};
 use weir::plan::Move;
-use weir::state::TrafficPolicy;
 
 /// Runs a test on a thread in a new network namespace with `lo` up. The namespace goes with the thread.
 fn in_namespace(test: impl FnOnce() + Send + 'static) {
@@ -129,23 +128,17 @@ fn udp(cluster: &str, endpoints: &[&str]) -> ServicePort {
     let cluster = at(cluster);
     let endpoint = |text: &&str| ModelEndpoint::new(at(text), EndpointFlags::SERVING);
     ServicePort {
-        key: ServicePortKey {
-            family: Family::of(&cluster.ip),
-            name: ServicePortName::new(ObjectName::new("ns", "dns"), "p", Protocol::Udp),
-        },
-        cluster_ip: cluster.ip,
-        port: cluster.port,
         node_port: 30053,
-        external_ips: Box::default(),
-        load_balancer_ips: Box::default(),
-        source_ranges: Box::default(),
-        affinity_seconds: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        health_check_node_port: 0,
         endpoints: endpoints.iter().map(endpoint).collect(),
         has_any_endpoint: !endpoints.is_empty(),
-        tuning: None,
+        ..ServicePort::new(
+            ServicePortKey {
+                family: Family::of(&cluster.ip),
+                name: ServicePortName::new(ObjectName::new("ns", "dns"), "p", Protocol::Udp),
+            },
+            cluster.ip,
+            cluster.port,
+        )
     }
 }
 

@@ -90,6 +90,26 @@ pub struct ServicePort {
 }
 
 impl ServicePort {
+    /// One that answers at a cluster IP alone, by the Cluster policy, and has no endpoints.
+    pub fn new(key: ServicePortKey, cluster_ip: IpAddr, port: u16) -> Self {
+        ServicePort {
+            key,
+            cluster_ip,
+            port,
+            node_port: 0,
+            external_ips: Box::default(),
+            load_balancer_ips: Box::default(),
+            source_ranges: Box::default(),
+            affinity_seconds: None,
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            health_check_node_port: 0,
+            endpoints: Box::default(),
+            has_any_endpoint: false,
+            tuning: None,
+        }
+    }
+
     /// Endpoints of the Cluster policy, in order.
     pub fn cluster_endpoints(&self) -> impl Iterator<Item = Endpoint> + '_ {
         self.with_any_flag(EndpointFlags::CLUSTER).map(|e| e.endpoint)

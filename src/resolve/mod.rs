@@ -107,10 +107,8 @@ fn service_port(
     frontends: &Frontends,
 ) -> model::ServicePort {
     let name = ServicePortName::new(service.name.clone(), port.name.clone(), port.protocol);
+    let key = ServicePortKey { family: Family::of(&cluster_ip), name };
     model::ServicePort {
-        key: ServicePortKey { family: Family::of(&cluster_ip), name },
-        cluster_ip,
-        port: port.port,
         node_port: port.node_port,
         external_ips: frontends.external_ips.clone(),
         load_balancer_ips: frontends.load_balancer_ips.clone(),
@@ -119,9 +117,8 @@ fn service_port(
         internal_policy: service.internal_policy,
         external_policy: frontends.external_policy,
         health_check_node_port: frontends.health_check_node_port,
-        endpoints: Box::default(),
-        has_any_endpoint: false,
         tuning: service.tuning.clone(),
+        ..model::ServicePort::new(key, cluster_ip, port.port)
     }
 }
 

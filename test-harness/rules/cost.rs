@@ -16,7 +16,6 @@ use weir::net::{Endpoint, Family, ObjectName, Protocol, ServicePortName};
 use weir::plan::iptables::{Desired, Place};
 use weir::sim::scenario::Fixture;
 use weir::sim::trace::{RulesTested, Ruleset, lint, trace};
-use weir::state::TrafficPolicy;
 
 use crate::cluster::Random;
 use crate::packets::host;
@@ -58,23 +57,17 @@ fn service(i: u32) -> ServicePort {
     let mut endpoints: Vec<ModelEndpoint> = (0..count).map(|e| ModelEndpoint::new(endpoint(e), flags)).collect();
     endpoints.sort_by_key(|e| e.endpoint.to_string());
     ServicePort {
-        key: ServicePortKey {
-            family: Family::V4,
-            name: ServicePortName::new(ObjectName::new("ns", format!("svc-{i}")), "http", protocol(i)),
-        },
-        cluster_ip: cluster_ip(i).into(),
-        port: 80,
         node_port: node_port(i),
-        external_ips: Box::default(),
-        load_balancer_ips: Box::default(),
-        source_ranges: Box::default(),
-        affinity_seconds: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        health_check_node_port: 0,
         has_any_endpoint: !endpoints.is_empty(),
-        tuning: None,
         endpoints: endpoints.into(),
+        ..ServicePort::new(
+            ServicePortKey {
+                family: Family::V4,
+                name: ServicePortName::new(ObjectName::new("ns", format!("svc-{i}")), "http", protocol(i)),
+            },
+            cluster_ip(i).into(),
+            80,
+        )
     }
 }
 

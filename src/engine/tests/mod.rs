@@ -21,7 +21,6 @@ use crate::kernel::xtables::{
 use crate::model::{ServicePort, ServicePortKey};
 use crate::net::{Family, ObjectName, Protocol, ServicePortName};
 use crate::plan::Move;
-use crate::state::TrafficPolicy;
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -41,20 +40,9 @@ pub(in crate::engine) fn key(n: usize) -> ServicePortKey {
 /// A value of the nth service port; versions differ.
 pub(in crate::engine) fn value(n: usize, version: u32) -> Arc<ServicePort> {
     Arc::new(ServicePort {
-        key: key(n),
-        cluster_ip: Ipv4Addr::LOCALHOST.into(),
-        port: 80,
-        node_port: 0,
-        external_ips: Box::default(),
-        load_balancer_ips: Box::default(),
-        source_ranges: Box::default(),
         affinity_seconds: Some(version),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        health_check_node_port: 0,
-        endpoints: Box::default(),
         has_any_endpoint: true,
-        tuning: None,
+        ..ServicePort::new(key(n), Ipv4Addr::LOCALHOST.into(), 80)
     })
 }
 

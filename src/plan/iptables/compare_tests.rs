@@ -5,7 +5,6 @@ use crate::kernel::xtables::ObservedRule;
 use crate::model::{EndpointFlags, ModelEndpoint, ServicePortKey};
 use crate::net::{Endpoint, ObjectName, Protocol, ServicePortName};
 use crate::plan::build::{Build, rule};
-use crate::state::TrafficPolicy;
 
 const FAMILIES: [Family; 1] = [Family::V4];
 
@@ -16,20 +15,10 @@ fn model() -> Vec<Arc<ServicePort>> {
         .map(|i| {
             let name = ServicePortName::new(ObjectName::new("ns", format!("svc{i:03}")), "http", Protocol::Tcp);
             Arc::new(ServicePort {
-                key: ServicePortKey { family: Family::V4, name },
-                cluster_ip: [10, 96, i / 16, i].into(),
-                port: 80,
                 node_port: 30000 + u16::from(i),
-                external_ips: Box::default(),
-                load_balancer_ips: Box::default(),
-                source_ranges: Box::default(),
-                affinity_seconds: None,
-                internal_policy: TrafficPolicy::Cluster,
-                external_policy: TrafficPolicy::Cluster,
-                health_check_node_port: 0,
                 endpoints: Box::new([ModelEndpoint::new(Endpoint::new([10, 244, 0, i].into(), 80), flags)]),
                 has_any_endpoint: true,
-                tuning: None,
+                ..ServicePort::new(ServicePortKey { family: Family::V4, name }, [10, 96, i / 16, i].into(), 80)
             })
         })
         .collect()

@@ -41,20 +41,14 @@ mod tests {
     fn port(external_policy: TrafficPolicy, node_port: u16) -> ServicePort {
         let name = ServicePortName::new(ObjectName::new("ns", "a"), "http", Protocol::Tcp);
         ServicePort {
-            key: crate::model::ServicePortKey { family: crate::net::Family::V4, name },
-            cluster_ip: [10, 96, 0, 1].into(),
-            port: 80,
             node_port,
-            external_ips: Box::default(),
-            load_balancer_ips: Box::default(),
-            source_ranges: Box::default(),
-            affinity_seconds: None,
-            internal_policy: TrafficPolicy::Cluster,
             external_policy,
-            health_check_node_port: 0,
-            endpoints: Box::default(),
             has_any_endpoint: true,
-            tuning: None,
+            ..ServicePort::new(
+                crate::model::ServicePortKey { family: crate::net::Family::V4, name },
+                [10, 96, 0, 1].into(),
+                80,
+            )
         }
     }
 

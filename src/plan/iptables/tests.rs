@@ -36,20 +36,9 @@ fn port(family: Family, i: u32, address: u32, endpoints: u32) -> ServicePort {
         (0..endpoints).map(|e| ModelEndpoint::new(Endpoint::new(ip(0x0af4_0000, i * 64 + e), 8080), all)).collect();
     list.sort_by_key(|e| e.endpoint.to_string());
     ServicePort {
-        key: ServicePortKey { family, name },
-        cluster_ip: ip(0x0a60_0000, address),
-        port: 80,
-        node_port: 0,
-        external_ips: Box::default(),
-        load_balancer_ips: Box::default(),
-        source_ranges: Box::default(),
-        affinity_seconds: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        health_check_node_port: 0,
         endpoints: list.into(),
         has_any_endpoint: endpoints > 0,
-        tuning: None,
+        ..ServicePort::new(ServicePortKey { family, name }, ip(0x0a60_0000, address), 80)
     }
 }
 

@@ -39,12 +39,6 @@ pub fn service_port() -> impl Strategy<Value = ServicePort> {
                 Arc::new(Tuning { scheduler: Some(name.into()), drain_seconds, ..Tuning::default() })
             });
             ServicePort {
-                key: ServicePortKey {
-                    family: Family::V4,
-                    name: ServicePortName::new(ObjectName::new("ns", format!("s{name}")), "p", protocol),
-                },
-                cluster_ip: [172, 30, 0, name].into(),
-                port: 80,
                 node_port: if node_port == 0 { 0 } else { 30_000 + u16::from(node_port) },
                 external_ips: external.iter().map(frontend).collect(),
                 load_balancer_ips: balanced.iter().map(frontend).collect(),
@@ -63,6 +57,14 @@ pub fn service_port() -> impl Strategy<Value = ServicePort> {
                     })
                     .collect(),
                 tuning: tuning.get(usize::from(tuned)).cloned(),
+                ..ServicePort::new(
+                    ServicePortKey {
+                        family: Family::V4,
+                        name: ServicePortName::new(ObjectName::new("ns", format!("s{name}")), "p", protocol),
+                    },
+                    [172, 30, 0, name].into(),
+                    80,
+                )
             }
         },
     )
@@ -100,22 +102,15 @@ pub fn simple(name: u8, endpoints: &[u8]) -> Arc<ServicePort> {
     let flags = EndpointFlags::CLUSTER.with(EndpointFlags::READY).with(EndpointFlags::ON_NODE);
     let endpoint = |n: &u8| ModelEndpoint::new(Endpoint::new([10, 0, 0, *n].into(), 8080), flags);
     Arc::new(ServicePort {
-        key: ServicePortKey {
-            family: Family::V4,
-            name: ServicePortName::new(ObjectName::new("ns", format!("s{name}")), "p", Protocol::Tcp),
-        },
-        cluster_ip: [172, 30, 0, name].into(),
-        port: 80,
-        node_port: 0,
-        external_ips: Box::default(),
-        load_balancer_ips: Box::default(),
-        source_ranges: Box::default(),
-        affinity_seconds: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        health_check_node_port: 0,
         endpoints: endpoints.iter().map(endpoint).collect(),
         has_any_endpoint: !endpoints.is_empty(),
-        tuning: None,
+        ..ServicePort::new(
+            ServicePortKey {
+                family: Family::V4,
+                name: ServicePortName::new(ObjectName::new("ns", format!("s{name}")), "p", Protocol::Tcp),
+            },
+            [172, 30, 0, name].into(),
+            80,
+        )
     })
 }

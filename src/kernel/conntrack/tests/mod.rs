@@ -12,7 +12,6 @@ use crate::model::oracle::Host;
 use crate::model::{EndpointFlags, ModelEndpoint, ServicePort, ServicePortKey, Settings};
 use crate::net::{Endpoint, Family, ObjectName, Protocol, ServicePortName};
 use crate::plan::Move;
-use crate::state::TrafficPolicy;
 
 /// `10.0.0.1:80` or `[fd00::1]:80`.
 fn at(text: &str) -> Endpoint {
@@ -28,20 +27,6 @@ fn ips(texts: &[&str]) -> Box<[IpAddr]> {
 fn udp(name: &str, cluster: &str, endpoints: &[&str]) -> ServicePort {
     let cluster = at(cluster);
     ServicePort {
-        key: ServicePortKey {
-            family: Family::of(&cluster.ip),
-            name: ServicePortName::new(ObjectName::new("ns", name), "p", Protocol::Udp),
-        },
-        cluster_ip: cluster.ip,
-        port: cluster.port,
-        node_port: 0,
-        external_ips: Box::default(),
-        load_balancer_ips: Box::default(),
-        source_ranges: Box::default(),
-        affinity_seconds: None,
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        health_check_node_port: 0,
         endpoints: endpoints
             .iter()
             .map(|text| ModelEndpoint {
@@ -51,7 +36,14 @@ fn udp(name: &str, cluster: &str, endpoints: &[&str]) -> ServicePort {
             })
             .collect(),
         has_any_endpoint: !endpoints.is_empty(),
-        tuning: None,
+        ..ServicePort::new(
+            ServicePortKey {
+                family: Family::of(&cluster.ip),
+                name: ServicePortName::new(ObjectName::new("ns", name), "p", Protocol::Udp),
+            },
+            cluster.ip,
+            cluster.port,
+        )
     }
 }
 
