@@ -12,9 +12,7 @@ use super::kept::Kept;
 use super::partial::compare_chains;
 use super::whole::Whole;
 use crate::kernel::xtables::ownership::is_owned;
-use crate::kernel::xtables::{
-    ApplyError, ApplyErrorKind, ChainKey, Changes, ObserveError, ObservedChain, Scope, Table, Xtables,
-};
+use crate::kernel::xtables::{ApplyError, ApplyErrorKind, ChainKey, Changes, Scope, Xtables, observe_all};
 use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
 use crate::plan::Move;
@@ -63,22 +61,12 @@ impl<X: Xtables> IptablesBackend<X> {
         &mut self.xtables
     }
 
-    /// Visits every chain that the kernel holds.
-    fn observe(&mut self, visit: &mut dyn FnMut(Family, Table, ObservedChain)) -> Result<(), ObserveError> {
-        for family in self.families.clone() {
-            for table in Table::ALL {
-                self.xtables.observe(family, table, &mut |chain| visit(family, table, chain))?;
-            }
-        }
-        Ok(())
-    }
-
     /// The base, each chain of it whole, and those jumps from built-in chains that are missing.
     fn base_changes(&mut self) -> Result<Changes, ApplyError> {
         let (desired, _) = Desired::plan(self.planner.settings(), &self.families, &[]);
         let mut comparison = desired.compare();
         let mut kept = Kept::default();
-        self.observe(&mut |family, table, chain| {
+        observe_all(&mut self.xtables, &self.families, &mut |family, table, chain| {
             kept.note(family, table, &chain);
             if chain.builtin || !is_owned(table, chain.name.as_str()) {
                 comparison.observed(family, table, chain);
@@ -100,7 +88,9 @@ impl<X: Xtables> IptablesBackend<X> {
         names: &BTreeSet<ChainKey>,
         mode: RepairMode,
     ) -> Result<Repair, RepairError> {
-        let changes = compare_chains(&mut self.xtables, &self.planner, model, names)?;
+        let planner = &self.planner;
+        let wanted = |names: &_| Desired::plan_named(planner.settings(), &self.families, planner, model, names);
+        let changes = compare_chains(&mut self.xtables, &self.families, names, wanted)?;
         if mode == RepairMode::Repair && !changes.is_empty() {
             self.xtables.apply(&changes)?;
         }
@@ -116,7 +106,7 @@ impl<X: Xtables> IptablesBackend<X> {
             RepairMode::ReportOnly => None,
         };
         let mut whole = Whole::new(settings, &families, model);
-        self.observe(&mut |family, table, chain| {
+        observe_all(&mut self.xtables, &families, &mut |family, table, chain| {
             if let Some(first) = &mut first {
                 first.observed(family, table, &chain);
             }

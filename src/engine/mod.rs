@@ -122,7 +122,8 @@ pub use event::{Action, ApplyFailure, Event, Resolved};
 pub use fragments::Fragments;
 pub use iptables::{IptablesBackend, SharedSettings};
 pub use ipvs::{
-    IpvsBackend, IpvsHooks, Kernel, Step, WithCompanion, has_leftovers, observe_servers, observe_sets_and_device, steps,
+    IpvsBackend, IpvsHooks, Kernel, Step, WithCompanion, has_leftovers, now, observe_servers, observe_sets_and_device,
+    steps,
 };
 pub use machine::Engine;
 pub use notice::{Notice, Severity};

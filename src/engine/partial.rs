@@ -1,27 +1,22 @@
 //! A comparison of some chains only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::kernel::xtables::ownership::SHARED_FIREWALL;
 use crate::kernel::xtables::{ChainKey, ChainName, Changes, ObserveError, Table, Xtables};
-use crate::model::ServicePort;
 use crate::net::Family;
-use crate::plan::iptables::{Desired, Planner};
+use crate::plan::iptables::Desired;
 
-/// Reads these chains, and compares them with what they should hold.
-///
-/// The planner has been moved to exactly this model.
+/// Reads these chains, and compares them with what they should hold, which `wanted` says of all that are read.
 pub(super) fn compare_chains(
     xtables: &mut impl Xtables,
-    planner: &Planner,
-    model: &[Arc<ServicePort>],
+    families: &[Family],
     names: &BTreeSet<ChainKey>,
+    wanted: impl FnOnce(&BTreeSet<ChainKey>) -> Desired,
 ) -> Result<Changes, ObserveError> {
-    let families = planner.families();
-    let tables = by_table(names, &families);
+    let tables = by_table(names, families);
     let names = tables.iter().flat_map(|((family, table), names)| keys(*family, *table, names)).collect();
-    let mut comparison = Desired::plan_named(planner.settings(), &families, planner, model, &names).compare();
+    let mut comparison = wanted(&names).compare();
     for ((family, table), names) in &tables {
         xtables.observe_chains(*family, *table, names, &mut |chain| comparison.observed(*family, *table, chain))?;
     }

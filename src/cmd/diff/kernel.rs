@@ -12,7 +12,7 @@ use crate::cmd::{Failure, live};
 use crate::kernel::link::Device;
 use crate::kernel::xtables::decode::read_scattered;
 use crate::kernel::xtables::variant::Variant;
-use crate::kernel::xtables::{Driver, Table, Xtables};
+use crate::kernel::xtables::{Driver, observe_all};
 use crate::net::Family;
 use crate::plan::iptables::Comparison;
 use crate::plan::ipvs::{Difference, Observed};
@@ -181,14 +181,9 @@ fn open_objects(options: &AgainstOptions) -> Result<SavedObjects, Failure> {
 }
 
 fn show_live(driver: &mut Driver, comparison: &mut Comparison) -> Result<(), Failure> {
-    for family in driver.families() {
-        for table in Table::ALL {
-            driver
-                .observe(family, table, &mut |chain| comparison.observed(family, table, chain))
-                .map_err(|error| Failure::new(error.to_string()))?;
-        }
-    }
-    Ok(())
+    let families = driver.families();
+    observe_all(driver, &families, &mut |family, table, chain| comparison.observed(family, table, chain))
+        .map_err(|error| Failure::new(error.to_string()))
 }
 
 fn show_file(family: Family, file: &SavedFile, comparison: &mut Comparison) -> Result<(), Failure> {

@@ -28,7 +28,6 @@ mod text;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{ArgAction, Args, ValueEnum};
 
@@ -36,6 +35,7 @@ use super::Failure;
 use super::colour::Colour;
 use super::options::{LogOptions, PacingOptions, ProxyMode, RuleOptions, SourceOptions};
 use super::settle::{self, HostFacts};
+use crate::engine::now;
 use crate::kernel::xtables::variant::Variant;
 use crate::model::ServicePort;
 use crate::net::{Family, PerFamily};
@@ -161,11 +161,6 @@ impl Outcome {
         };
         finish(written.and_then(|()| out.flush()))
     }
-}
-
-fn now() -> UnixSeconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
 }
 
 /// What `weir proxy` would say and not change.

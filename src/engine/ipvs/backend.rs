@@ -8,13 +8,15 @@ use super::Kernel;
 use super::describe::describe;
 use super::order::{self, Failure};
 use super::schedulers::Schedulers;
+use super::tend::TEND;
 use crate::engine::backend::{Backend, Repair, RepairError, RepairMode, Standing};
 use crate::engine::first::comes_first;
 use crate::engine::iptables::{SharedSettings, current};
+use crate::engine::partial::compare_chains;
 use crate::kernel::ipset::Sets;
 use crate::kernel::ipvs::{Ipvs, VirtualServerKey};
 use crate::kernel::link::Links;
-use crate::kernel::xtables::{self, ChainKey, ChainName, Scope, Table, Xtables};
+use crate::kernel::xtables::{self, BuiltinChange, ChainKey, Scope, Xtables};
 use crate::kernel::{ApplyError, ApplyErrorKind, ObserveError};
 use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
@@ -23,9 +25,7 @@ use crate::plan::ipvs::{
     Difference, Goal, Observed, Planner, UnixSeconds, compare, entrance, obstacles, rules, rules_named,
 };
 
-/// Real servers that drain are looked at this often, or more seldom where that is much work.
-const TEND: Duration = Duration::from_secs(1);
-/// Looking at them takes at most one part in so many of the time.
+/// Looking at what drains takes at most one part in so many of the time.
 const TEND_SHARE: u32 = 20;
 
 /// What others are told, on the kernel thread.
@@ -39,12 +39,14 @@ pub struct IpvsHooks {
 impl Default for IpvsHooks {
     /// The system's clock; nobody is told.
     fn default() -> Self {
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        IpvsHooks {
-            clock: Box::new(move || UnixSeconds::try_from(clock()).unwrap_or(UnixSeconds::MAX)),
-            counted: Box::new(|_| {}),
-        }
+        IpvsHooks { clock: Box::new(now), counted: Box::new(|_| {}) }
     }
+}
+
+/// The time by the system's clock.
+pub fn now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
 }
 
 /// Plans for IPVS and drives a kernel, real or simulated.
@@ -110,7 +112,7 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
         let observed = self.kernel.observe_sets_and_device().map_err(unreadable)?;
         check_obstacles(&observed, &self.families)?;
         let (mut base, _) = compare(&settings, &self.families, Goal::Serve(&[]), &observed, &|_| false, self.now());
-        base.rules = self.kernel.compare_rules(rules(&settings, &self.families), &self.families).map_err(unreadable)?;
+        base.rules = self.compare_rules(&settings).map_err(unreadable)?;
         Ok(only_what_comes(base))
     }
 
@@ -144,17 +146,9 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
     }
 
     fn repair_rules(&mut self, names: &BTreeSet<ChainKey>, mode: RepairMode) -> Result<Repair, RepairError> {
-        let families = self.families.clone();
-        let mut comparison = rules_named(self.planner.settings(), &families, names).compare();
-        let mut tables: BTreeMap<(Family, Table), BTreeSet<ChainName>> = BTreeMap::new();
-        for key in names.iter().filter(|key| families.contains(&key.family)) {
-            tables.entry((key.family, key.table)).or_default().insert(key.name.clone());
-        }
-        for ((family, table), names) in &tables {
-            let visit = &mut |chain| comparison.observed(*family, *table, chain);
-            self.kernel.rules.observe_chains(*family, *table, names, visit)?;
-        }
-        let difference = Difference { rules: comparison.finish(), ..Difference::default() };
+        let wanted = |names: &_| rules_named(self.planner.settings(), &self.families, names);
+        let rules = compare_chains(&mut self.kernel.rules, &self.families, names, wanted)?;
+        let difference = Difference { rules, ..Difference::default() };
         if mode == RepairMode::Repair && !difference.is_empty() {
             order::apply(&mut self.kernel, &difference).map_err(|failure| failure.error)?;
         }
@@ -163,19 +157,22 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
 
     fn repair_all(&mut self, model: &[Arc<ServicePort>], mode: RepairMode) -> Result<Repair, RepairError> {
         let settings = self.settle(model.iter())?;
-        let look = self.look(&settings)?;
-        let (mut difference, mut planner) = self.compare(&settings, model, &look);
+        let observed = self.look()?;
+        let (mut difference, mut planner) = self.compare(&settings, model, &observed);
+        difference.rules = self.compare_rules(&settings)?;
         let repair = describe(&difference);
         if mode == RepairMode::ReportOnly {
             return Ok(repair);
         }
         if self.families.iter().any(|family| is_cut_off(&difference, *family)) {
             let ports: Vec<_> = model.iter().filter(|port| comes_first(port)).cloned().collect();
-            let (first, _) = self.compare(&settings, &ports, &look);
-            order::apply(&mut self.kernel, &only_what_comes(first)).map_err(|failure| failure.error)?;
+            let (first, _) = self.compare(&settings, &ports, &observed);
+            let first = only_what_comes(Difference { rules: difference.rules, ..first });
+            order::apply(&mut self.kernel, &first).map_err(|failure| failure.error)?;
             // A difference is made once: what came is there now.
-            let look = self.look(&settings)?;
-            (difference, planner) = self.compare(&settings, model, &look);
+            let observed = self.look()?;
+            (difference, planner) = self.compare(&settings, model, &observed);
+            difference.rules = self.compare_rules(&settings)?;
         }
         order::apply(&mut self.kernel, &difference).map_err(|failure| failure.error)?;
         self.planner = planner;
@@ -187,25 +184,27 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
         Ok(repair)
     }
 
-    /// What the kernel holds: everything but rules, and how rules differ.
-    fn look(&mut self, settings: &Settings) -> Result<(Observed, xtables::Changes), RepairError> {
-        let families = self.families.clone();
-        let observed = self.kernel.observe(&families)?;
-        check_obstacles(&observed, &families)?;
-        let rules = self.kernel.compare_rules(rules(settings, &families), &families)?;
-        Ok((observed, rules))
+    /// What the kernel holds: everything but rules.
+    fn look(&mut self) -> Result<Observed, RepairError> {
+        let observed = self.kernel.observe(&self.families)?;
+        check_obstacles(&observed, &self.families)?;
+        Ok(observed)
     }
 
+    /// How rules differ.
+    fn compare_rules(&mut self, settings: &Settings) -> Result<xtables::Changes, ObserveError> {
+        self.kernel.compare_rules(rules(settings, &self.families), &self.families)
+    }
+
+    /// How all else differs.
     fn compare(
         &self,
         settings: &Arc<Settings>,
         model: &[Arc<ServicePort>],
-        (observed, rules): &(Observed, xtables::Changes),
+        observed: &Observed,
     ) -> (Difference, Planner) {
         let known = |key: &VirtualServerKey| self.planner.knows(key);
-        let goal = Goal::Serve(model);
-        let (difference, planner) = compare(settings, &self.families, goal, observed, &known, self.now());
-        (Difference { rules: rules.clone(), ..difference }, planner)
+        compare(settings, &self.families, Goal::Serve(model), observed, &known, self.now())
     }
 
     /// Says once which services cannot be served because of somebody else's virtual server.
@@ -264,19 +263,11 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> Backend for IpvsBackend<X, S, L, V>
 
     fn tend(&mut self) -> Result<(), RepairError> {
         let began = Instant::now();
-        let keys: Vec<VirtualServerKey> = self.planner.draining().keys().copied().collect();
         let now = self.now();
-        let mut all = Difference::default();
-        for key in keys {
-            let observed = self.kernel.servers.real_servers(&key)?;
-            let due = self.planner.tend(&key, observed.as_ref(), now);
-            order::apply(&mut self.kernel, &due).map_err(|failure| failure.error)?;
-            all.servers.servers.extend(due.servers.servers);
-        }
+        let changed = self.kernel.tend(&mut self.planner, now)?;
         self.tended = began.elapsed();
-        if !all.servers.is_empty() {
-            let count = all.servers.servers.len();
-            tracing::debug!(virtual_servers = count, "real servers without connections are gone");
+        if changed > 0 {
+            tracing::debug!(virtual_servers = changed, "real servers without connections are gone");
         }
         Ok(())
     }
@@ -285,7 +276,7 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> Backend for IpvsBackend<X, S, L, V>
         Standing {
             substituted: self.planner.substituted(),
             denied: self.denied.len(),
-            draining: self.planner.draining().values().map(|draining| draining.real_servers.len()).sum(),
+            draining: self.planner.draining_count(),
         }
     }
 
@@ -320,7 +311,7 @@ fn only_what_comes(mut difference: Difference) -> Difference {
         change.after.is_some() && !change.is_nothing()
     });
     difference.rules.chains.retain(|_, change| change.after.is_some());
-    difference.rules.builtin.retain(|change| !matches!(change, crate::kernel::xtables::BuiltinChange::Delete(..)));
+    difference.rules.builtin.retain(|change| !matches!(change, BuiltinChange::Delete(..)));
     difference.links.remove.clear();
     difference.servers.servers.retain(|_, change| {
         change.real_servers.retain(|_, real| real.after.is_some());

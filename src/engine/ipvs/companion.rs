@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::order;
+use super::tend::TEND;
 use super::{IpvsHooks, Kernel};
 use crate::engine::backend::{Backend, Repair, RepairError, RepairMode, Standing};
 use crate::engine::iptables::{SharedSettings, current};
@@ -19,11 +20,8 @@ use crate::kernel::xtables::{Changes, ObservedChain, Scope, Table, Xtables};
 use crate::kernel::{ApplyError, ApplyErrorKind, ObserveError};
 use crate::model::{ServicePort, ServicePortKey};
 use crate::net::{Endpoint, Family};
-use crate::plan::ipvs::{Difference, Goal, Observed, Planner, UnixSeconds, compare};
+use crate::plan::ipvs::{Goal, Observed, Planner, compare};
 use crate::plan::{Move, egress};
-
-/// What drains is looked at this often.
-const TEND: Duration = Duration::from_secs(1);
 
 /// How far the leftovers of IPVS mode are gone.
 enum Leftovers {
@@ -118,24 +116,8 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> WithCompanion<B, S, L, V> {
             draining = planner.draining().len(),
             "IPVS mode was here: what it left goes"
         );
-        self.apply(&difference)?;
+        order::apply(&mut self.kernel, &difference).map_err(|failure| failure.error)?;
         Ok(if planner.draining().is_empty() { Leftovers::None } else { Leftovers::Draining(Box::new(planner)) })
-    }
-
-    /// Removes virtual servers whose connections are over.
-    fn drain(&mut self, planner: &mut Planner) -> Result<(), RepairError> {
-        let keys: Vec<_> = planner.draining().keys().copied().collect();
-        let now: UnixSeconds = (self.hooks.clock)();
-        for key in keys {
-            let observed = self.kernel.servers.real_servers(&key)?;
-            let due = planner.tend(&key, observed.as_ref(), now);
-            self.apply(&due)?;
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, difference: &Difference) -> Result<(), RepairError> {
-        order::apply(&mut self.kernel, difference).map_err(|failure| failure.error.into())
     }
 }
 
@@ -174,7 +156,7 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> Backend for WithCompanion<B, S, L, 
                 self.leftovers = self.look()?;
             }
             Leftovers::Draining(mut planner) => {
-                let drained = self.drain(&mut planner);
+                let drained = self.kernel.tend(&mut planner, (self.hooks.clock)());
                 // Once all are gone, another look takes what held them.
                 if !planner.draining().is_empty() {
                     self.leftovers = Leftovers::Draining(planner);
@@ -188,7 +170,7 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> Backend for WithCompanion<B, S, L, 
 
     fn standing(&self) -> Standing {
         let draining = match &self.leftovers {
-            Leftovers::Draining(planner) => planner.draining().values().map(|d| d.real_servers.len()).sum(),
+            Leftovers::Draining(planner) => planner.draining_count(),
             Leftovers::Unknown | Leftovers::None => 0,
         };
         Standing { draining, ..self.backend.standing() }

@@ -5,6 +5,7 @@
 //! | `order` | the order across object families |
 //! | `observe` | looking at the kernel |
 //! | `backend` | moves, compares, what is due by time alone |
+//! | `tend` | what drains goes with its last connection |
 //! | `schedulers` | which schedulers the kernel has |
 //! | `companion` | what iptables mode has of this: sets for egress, and what IPVS mode left |
 //! | `describe` | a difference in words |
@@ -15,10 +16,11 @@ mod describe;
 mod observe;
 mod order;
 mod schedulers;
+mod tend;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{IpvsBackend, IpvsHooks};
+pub use backend::{IpvsBackend, IpvsHooks, now};
 pub use companion::{WithCompanion, has_leftovers};
 pub use observe::{observe_servers, observe_sets_and_device};
 pub use order::{Step, steps};

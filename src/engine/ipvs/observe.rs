@@ -5,7 +5,7 @@ use crate::kernel::ObserveError;
 use crate::kernel::ipset::Sets;
 use crate::kernel::ipvs::{Ipvs, ObservedVirtualServer};
 use crate::kernel::link::Links;
-use crate::kernel::xtables::{Changes, Table, Xtables};
+use crate::kernel::xtables::{Changes, Xtables, observe_all};
 use crate::net::Family;
 use crate::plan::iptables::Desired;
 use crate::plan::ipvs::{Observed, is_our_set};
@@ -53,11 +53,7 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> Kernel<X, S, L, V> {
     /// Rules against these wanted ones.
     pub(super) fn compare_rules(&mut self, desired: Desired, families: &[Family]) -> Result<Changes, ObserveError> {
         let mut comparison = desired.compare();
-        for family in families {
-            for table in Table::ALL {
-                self.rules.observe(*family, table, &mut |chain| comparison.observed(*family, table, chain))?;
-            }
-        }
+        observe_all(&mut self.rules, families, &mut |family, table, chain| comparison.observed(family, table, chain))?;
         Ok(comparison.finish())
     }
 }

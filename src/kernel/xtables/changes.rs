@@ -120,6 +120,23 @@ pub struct ObserveError {
     pub message: String,
 }
 
+/// Visits every chain of all tables of these families.
+///
+/// # Errors
+/// Those of [`Xtables::observe`].
+pub fn observe_all(
+    xtables: &mut impl Xtables,
+    families: &[Family],
+    visit: &mut dyn FnMut(Family, Table, ObservedChain),
+) -> Result<(), ObserveError> {
+    for family in families {
+        for table in Table::ALL {
+            xtables.observe(*family, table, &mut |chain| visit(*family, table, chain))?;
+        }
+    }
+    Ok(())
+}
+
 /// A kernel that holds xtables rules: the real one through a driver, or the simulated one.
 ///
 /// Calls block; the engine makes them off its own thread.

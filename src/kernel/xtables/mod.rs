@@ -26,7 +26,7 @@ mod testing;
 pub mod variant;
 
 pub use changes::{
-    ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, Changes, ObserveError, ObservedChain, Xtables,
+    ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, Changes, ObserveError, ObservedChain, Xtables, observe_all,
 };
 pub use driver::{Driver, NetlinkDriver};
 pub use object::{

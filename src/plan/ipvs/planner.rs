@@ -185,6 +185,11 @@ impl Planner {
         &self.draining
     }
 
+    /// How many real servers drain.
+    pub fn draining_count(&self) -> usize {
+        self.draining.values().map(|draining| draining.real_servers.len()).sum()
+    }
+
     /// Takes note of what drains at a virtual server, or that nothing does.
     pub(super) fn set_draining(&mut self, key: VirtualServerKey, draining: Option<Draining>) {
         let is_claimed = self.winner_of(key).is_some();
