@@ -1,5 +1,6 @@
 //! `weir proxy`: the service proxy of a node, in the foreground. SIGTERM leaves all rules in place.
 
+mod config_file;
 mod facts;
 mod flows;
 mod mode;
