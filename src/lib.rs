@@ -10,6 +10,7 @@
 //! | | [`state`] | holds what was told; says what a batch touched |
 //! | model | [`resolve`] | state → model, pure: traffic policies, topology, terminating fallback |
 //! | | [`model`] | the services we want, neutral of any backend; the oracle |
+//! | | [`node`] | what this node is: addresses, families, pods' traffic; whether the configuration fits; pure |
 //! | plan | [`plan`] | model → kernel objects, pure and sorted |
 //! | kernel | [`kernel`] | a folder per object family: objects, encode, decode, order, I/O |
 //! | | [`sim`] | a kernel in memory, with faults to inject, and the packet tracer |
@@ -27,6 +28,7 @@ pub mod lab;
 pub mod manual;
 pub mod model;
 pub mod net;
+pub mod node;
 pub mod plan;
 pub mod resolve;
 pub mod serve;

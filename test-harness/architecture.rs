@@ -127,6 +127,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("net", &["state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("state", &["resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("model", &["resolve", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
+    ("node", &["resolve", "plan", "kernel", "sim", "engine", "source", "serve", "events", "cmd", "lab"]),
     ("resolve", &["plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     // The plan speaks of rules and changes, but never to a kernel.
     (
@@ -172,7 +173,7 @@ const WORLD: [&str; 12] = [
     "Instant",
 ];
 
-const PURE: [&str; 5] = ["net", "state", "model", "resolve", "plan"];
+const PURE: [&str; 6] = ["net", "state", "model", "node", "resolve", "plan"];
 
 #[test]
 fn modules_know_only_what_is_below_them() {
