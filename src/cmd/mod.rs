@@ -11,6 +11,7 @@ pub mod diff;
 mod duration;
 mod live;
 mod logging;
+pub mod notify;
 pub mod options;
 pub mod proxy;
 pub mod settle;
