@@ -169,7 +169,9 @@ mod tests {
         let ran = std::thread::spawn(move || match unshare(CloneFlags::CLONE_NEWNET) {
             Ok(()) if has_nft => test(),
             Ok(()) => crate::lab::skipped("tables of nf_tables: nft is not installed"),
-            Err(errno) => crate::lab::skipped(&format!("tables of nf_tables: no network namespace: {errno} (run as root)")),
+            Err(errno) => {
+                crate::lab::skipped(&format!("tables of nf_tables: no network namespace: {errno} (run as root)"))
+            }
         });
         ran.join().unwrap();
     }
@@ -184,7 +186,9 @@ mod tests {
     fn tables_of_one_name_go_with_all_that_is_in_them_and_no_other() {
         in_namespace(|| {
             for family in ["ip", "ip6", "inet", "arp"] {
-                nft(&format!("add table {family} kube-proxy {{ chain a {{ jump b; }}; chain b {{ }}; set s {{ type inet_proto; }}; }}"));
+                nft(&format!(
+                    "add table {family} kube-proxy {{ chain a {{ jump b; }}; chain b {{ }}; set s {{ type inet_proto; }}; }}"
+                ));
             }
             nft("add table ip kube-proxy-x { chain a { }; }");
             let mut tables = NftTables::open().unwrap().expect("nft was here");

@@ -50,11 +50,10 @@ fn j17_rules_of_others_hold_what_they_lead_to() {
         ("-A CNI -g KUBE-MARK-MASQ\n", &["KUBE-MARK-MASQ"]),
         ("-A CNI -m odd --what -j KUBE-MARK-MASQ\n", &["KUBE-MARK-MASQ"]),
         ("-A PREROUTING -j KUBE-MARK-MASQ\n", &["KUBE-MARK-MASQ"]),
-        ("-A CNI -m comment --comment \"kubernetes service portals\" -j KUBE-SVC-XPGD46QRK7WJZT7O\n", &[
-            "KUBE-MARK-MASQ",
-            "KUBE-SEP-SXIVWICOYRO3J4NJ",
-            "KUBE-SVC-XPGD46QRK7WJZT7O",
-        ]),
+        (
+            "-A CNI -m comment --comment \"kubernetes service portals\" -j KUBE-SVC-XPGD46QRK7WJZT7O\n",
+            &["KUBE-MARK-MASQ", "KUBE-SEP-SXIVWICOYRO3J4NJ", "KUBE-SVC-XPGD46QRK7WJZT7O"],
+        ),
         ("-A PREROUTING -i eth9 -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n", &all),
         ("-A CNI -m comment --comment \"not -j KUBE-SERVICES\" -j LOG\n", &[]),
     ];
@@ -85,10 +84,13 @@ fn sets_and_counters_are_held_by_rules_and_by_chains_that_stay() {
     assert_eq!(removal.held.sets, BTreeSet::from(["KUBE-CLUSTER-IP".into()]));
     assert_eq!(removal.held.counters, BTreeSet::from([OUR_COUNTER.into()]));
     let shown: Vec<_> = removal.holders.iter().map(|holder| (short(&holder.chain), holder.holds.clone())).collect();
-    assert_eq!(shown, [
-        ("filter ADMIN".to_owned(), Reference::Set("KUBE-CLUSTER-IP".into())),
-        ("filter INPUT".to_owned(), Reference::Chain("KUBE-FORWARD".into())),
-    ]);
+    assert_eq!(
+        shown,
+        [
+            ("filter ADMIN".to_owned(), Reference::Set("KUBE-CLUSTER-IP".into())),
+            ("filter INPUT".to_owned(), Reference::Chain("KUBE-FORWARD".into())),
+        ]
+    );
 }
 
 /// A chain of the same name in another table is another chain.

@@ -92,10 +92,10 @@ mod tests {
             ("-m odd -g KUBE-MARK-MASQ", vec![chain("KUBE-MARK-MASQ")]),
             ("-m comment --comment \"as -j KUBE-MARK-MASQ does\" -j ACCEPT", vec![chain("ACCEPT")]),
             ("-m comment --comment \"-j\" -j ACCEPT", vec![chain("ACCEPT")]),
-            ("-m set ! --match-set KUBE-CLUSTER-IP dst,dst -j LOG", vec![
-                Reference::Set("KUBE-CLUSTER-IP".into()),
-                chain("LOG"),
-            ]),
+            (
+                "-m set ! --match-set KUBE-CLUSTER-IP dst,dst -j LOG",
+                vec![Reference::Set("KUBE-CLUSTER-IP".into()), chain("LOG")],
+            ),
             ("-j SET --add-set KUBE-IPVS-IPS src", vec![chain("SET"), Reference::Set("KUBE-IPVS-IPS".into())]),
             ("-m nfacct --nfacct-name count", vec![Reference::Counter("count".into())]),
             ("[nft meta 3 == 0a] -j KUBE-SERVICES", vec![chain("KUBE-SERVICES")]),
