@@ -16,7 +16,7 @@
 //! | | [`sim`] | a kernel in memory, with faults to inject, and the packet tracer |
 //! | engine | [`engine`] | a pure step function: when to apply, retry, bisect, quarantine, repair |
 //! | endpoints | [`serve`] | what is served over HTTP: health, metrics |
-//! | faces | [`cmd`] | `weir proxy`, `weir diff`, `weir demo` |
+//! | faces | [`cmd`] | `weir proxy`, `weir diff`, `weir cleanup`, `weir demo` |
 //! | | [`lab`] | a node, pods and an outside client in network namespaces |
 //!
 //! The reasons are in [`manual`].

@@ -1,10 +1,11 @@
-//! The faces: `weir proxy`, `weir diff`, `weir demo`.
+//! The faces: `weir proxy`, `weir diff`, `weir cleanup`, `weir demo`.
 //!
 //! What was typed ([`options`]) and what it means ([`settle`]) are two steps: parsing only validates, settling asks the
 //! system, once. A command says what is wrong in one line that names the thing, the value and the remedy, before it
 //! touches anything in the kernel.
 
 pub mod accounting;
+pub mod cleanup;
 mod colour;
 pub mod demo;
 pub mod diff;
@@ -37,6 +38,8 @@ pub enum Command {
     Proxy(Box<proxy::ProxyArgs>),
     /// Show what would change in the kernel, and change nothing
     Diff(Box<diff::DiffArgs>),
+    /// Remove everything that weir or kube-proxy left in the kernel
+    Cleanup(cleanup::CleanupArgs),
     /// Build a small node in namespaces and send it real connections; needs no root and no cluster
     Demo(demo::DemoArgs),
 }
@@ -68,6 +71,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Proxy(args) => proxy::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Diff(args) => return diff::run(*args),
+        Command::Cleanup(args) => cleanup::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(args),
     };
     result.unwrap_or_else(|failure| {

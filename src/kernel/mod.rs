@@ -9,6 +9,7 @@ pub mod ipvs;
 pub mod link;
 pub mod netlink;
 pub mod nfacct;
+pub mod nftables;
 pub mod process;
 pub mod sysctl;
 pub mod watch;

@@ -14,16 +14,16 @@
 //! whether the kernel has a scheduler is found out only by making a virtual server that has it.
 
 mod facts;
-mod grouping;
-mod json;
+pub(super) mod grouping;
+pub(super) mod json;
 mod kernel;
 mod lines;
 mod live;
 mod objects;
-mod owners;
+pub(super) mod owners;
 mod restore;
 mod saved;
-mod text;
+pub(super) mod text;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -180,7 +180,7 @@ fn deadline(time: UnixSeconds) -> String {
 }
 
 /// A reader that went away (`weir diff | head`) is no error.
-fn finish(written: io::Result<()>) -> Result<(), Failure> {
+pub(super) fn finish(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| Failure::new(format!("cannot write the difference: {error}"))),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a rule as text, and back | [`encode`], [`decode`] |
 //! | which chains are ours | [`ownership`] |
+//! | what a rule names and thereby holds | [`references`] |
 //! | a difference in a safe order | [`order`] |
 //! | which iptables a host uses | [`variant`] |
 //! | reading and writing nf_tables by netlink | [`nft`] |
@@ -19,6 +20,7 @@ mod object;
 pub mod order;
 pub mod ownership;
 mod process;
+mod reference;
 pub mod restore;
 mod suspicion;
 #[cfg(test)]
@@ -33,4 +35,5 @@ pub use object::{
     AddrTypeMatch, ChainKey, ChainName, CtStates, Direction, InterfaceMatch, Match, NetMatch, ObservedRule, PortRange,
     RecentAction, Rule, Table, Target,
 };
+pub use reference::{Reference, references};
 pub use suspicion::{Culprit, Scope, Suspicion};

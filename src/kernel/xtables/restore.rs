@@ -124,14 +124,26 @@ impl Xtables for RestoreDriver {
 
 /// Whether a legacy table was never used here. Reading it with the tool would make it: a look must not.
 fn is_absent(family: Family, table: Table) -> bool {
+    // What else may be wrong, the tool tells.
+    legacy_tables(family).is_ok_and(|tables| !tables.contains(&table))
+}
+
+/// The legacy tables that are in use in this network namespace, of those that weir knows.
+///
+/// # Errors
+/// The kernel has them and does not tell: only root may read the list.
+pub fn legacy_tables(family: Family) -> io::Result<Vec<Table>> {
     let names = match family {
         Family::V4 => "/proc/thread-self/net/ip_tables_names",
         Family::V6 => "/proc/thread-self/net/ip6_tables_names",
     };
     match fs::read_to_string(names) {
-        Ok(names) => !names.lines().any(|name| name == table.as_str()),
-        // The module is not loaded. What else may be wrong, the tool tells.
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(names) => {
+            Ok(Table::ALL.into_iter().filter(|table| names.lines().any(|name| name == table.as_str())).collect())
+        }
+        // The module is not loaded.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
