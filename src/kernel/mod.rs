@@ -10,7 +10,9 @@ pub mod link;
 pub mod netlink;
 pub mod nfacct;
 pub mod sysctl;
+mod traffic;
 pub mod watch;
 pub mod xtables;
 
+pub use traffic::{KernelTraffic, Traffic};
 pub use xtables::{ApplyError, ApplyErrorKind, ObserveError};
