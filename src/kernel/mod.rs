@@ -12,7 +12,9 @@ pub mod nfacct;
 pub mod nftables;
 pub mod process;
 pub mod sysctl;
+mod traffic;
 pub mod watch;
 pub mod xtables;
 
+pub use traffic::{KernelTraffic, Traffic};
 pub use xtables::{ApplyError, ApplyErrorKind, ObserveError};

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::netlink::nfnetlink::{Subsystem, header, message_type};
-use super::netlink::{Answer, Batch, NetlinkError, Protocol, Socket, flags};
+use super::netlink::nfnetlink::{Subsystem, header, message_type, split_header};
+use super::netlink::{Answer, Attributes, Batch, Message, NetlinkError, Protocol, Socket, flags};
 use super::xtables::nft::probe::has_match;
 use crate::net::Family;
 
@@ -20,6 +20,8 @@ const NEW: u8 = 0;
 const GET: u8 = 1;
 /// `NFNL_MSG_ACCT_DEL`
 const DELETE: u8 = 3;
+/// `NFACCT_PKTS`
+const PACKETS: u16 = 2;
 /// `NFACCT_NAME`
 const NAME: u16 = 1;
 /// The longest name, in bytes (`NFACCT_NAME_MAX` less the NUL).
@@ -87,6 +89,28 @@ impl Nfacct {
         match self.ask(&mut batch)? {
             None | Some(Errno::EEXIST) => Ok(()),
             Some(errno) => Err(NfacctError::Refused(errno)),
+        }
+    }
+
+    /// How many packets an object counted; `None` if there is no object of that name.
+    ///
+    /// # Errors
+    /// The kernel could not be asked, or says nothing that is understood.
+    pub fn packets(&mut self, name: &str) -> Result<Option<u64>, NfacctError> {
+        const ASKED: &str = "read an accounting object";
+        let mut batch = Batch::new(ASKED);
+        batch.message(message_type(Subsystem::Accounting, GET), flags::ACK, |body| {
+            body.raw(&header(None, 0)).put_text(NAME, name);
+        });
+        let read = |message: &Message<'_>| {
+            let (_, attributes) = split_header(message.payload)?;
+            Attributes::new(attributes).find(PACKETS)?.u64_be()
+        };
+        match self.socket.ask(&mut batch, read)? {
+            Ok(Some(packets)) => Ok(Some(packets)),
+            Ok(None) => Err(NetlinkError::Malformed { asked: ASKED, what: "it names no number of packets" }.into()),
+            Err(refusal) if refusal.errno() == Errno::ENOENT => Ok(None),
+            Err(refusal) => Err(NfacctError::Refused(refusal.errno())),
         }
     }
 
@@ -189,6 +213,16 @@ mod tests {
             nfacct.delete("weir_test").unwrap();
             nfacct.delete("weir_test").expect("it is gone already");
             assert!(!nfacct.has("weir_test").unwrap() && nfacct.has("weir_other").unwrap());
+        });
+    }
+
+    #[test]
+    fn what_was_counted_is_read() {
+        in_namespace(|| {
+            let mut nfacct = Nfacct::open().unwrap();
+            assert_eq!(nfacct.packets("weir_test").unwrap(), None);
+            nfacct.ensure("weir_test").unwrap();
+            assert_eq!(nfacct.packets("weir_test").unwrap(), Some(0));
         });
     }
 

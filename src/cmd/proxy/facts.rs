@@ -10,7 +10,7 @@ use crate::engine::{Facts, Handle, Resolved, SharedSettings};
 use crate::model::{ServicePortKey, Settings};
 use crate::net::ObjectName;
 use crate::resolve::{NodeContext, Options, resolve};
-use crate::state::{Node, State, Update};
+use crate::state::{FactCounts, Node, State, Trigger, Update};
 
 /// Keeps [`SharedSettings`] right, and tells the engine when they change.
 pub struct SettingsKeeper {
@@ -152,5 +152,13 @@ impl Facts for NodeFacts {
 
     fn ready(&self) -> bool {
         self.state.ready()
+    }
+
+    fn counts(&self) -> FactCounts {
+        self.state.counts()
+    }
+
+    fn take_triggers(&mut self) -> BTreeMap<ObjectName, Vec<Trigger>> {
+        self.state.take_trigger_times()
     }
 }

@@ -10,7 +10,7 @@ use super::request::{Request, Table};
 use super::{
     Changes, Ipvs, ObservedRealServer, ObservedVirtualServer, Refused, Scheduler, VirtualServerKey, apply, encode, wire,
 };
-use crate::kernel::ObserveError;
+use crate::kernel::{ObserveError, Traffic};
 use crate::kernel::netlink::{Answer, Batch, Message, NetlinkError, Protocol, Refusal, Socket, generic};
 use crate::net::{Endpoint, Family};
 
@@ -64,6 +64,11 @@ impl IpvsDriver {
         // Everybody may ask for the family, only the capable for anything else.
         let version = version(&mut socket, family)?;
         Ok(IpvsDriver { socket, family, version, order_seed })
+    }
+
+    /// Counts what is sent from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        self.socket.count(traffic);
     }
 
     /// The version of the kernel's IPVS: 1.2.1 for many years.

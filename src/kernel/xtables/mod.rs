@@ -12,6 +12,7 @@
 //! | either of them | [`Driver`] |
 
 mod changes;
+mod counts;
 pub mod decode;
 mod driver;
 pub mod encode;
@@ -30,6 +31,7 @@ pub mod variant;
 pub use changes::{
     ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, Changes, ObserveError, ObservedChain, Xtables, observe_all,
 };
+pub use counts::{PerTable, RuleCounts, sum};
 pub use driver::{Driver, NetlinkDriver};
 pub use object::{
     AddrTypeMatch, ChainKey, ChainName, CtStates, Direction, InterfaceMatch, Match, NetMatch, ObservedRule, PortRange,

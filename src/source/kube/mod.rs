@@ -29,6 +29,7 @@ mod problems;
 mod protobuf;
 mod reflector;
 mod replay;
+mod requests;
 mod resource;
 mod status;
 mod step;
@@ -45,6 +46,7 @@ use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, connect};
 pub use replay::Replay;
+pub use requests::{Finished, Observer};
 pub use status::{KindStatus, Status};
 pub use stream::Encoding;
 pub use tuning::Tuning;
@@ -64,12 +66,20 @@ pub struct Config {
     /// The Node to follow.
     pub node_name: String,
     pub tuning: Tuning,
+    /// Who is told of requests.
+    pub observer: Observer,
 }
 
 impl Config {
     /// In-cluster credentials and default tuning.
     pub fn new(node_name: impl Into<String>) -> Config {
-        Config { kubeconfig: None, master: None, node_name: node_name.into(), tuning: Tuning::default() }
+        Config {
+            kubeconfig: None,
+            master: None,
+            node_name: node_name.into(),
+            tuning: Tuning::default(),
+            observer: Observer::default(),
+        }
     }
 }
 
