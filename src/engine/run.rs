@@ -78,6 +78,7 @@ struct Nudges {
     suspicion: Mutex<Option<Suspicion>>,
     drift: Notify,
     base: Notify,
+    facts: Notify,
     /// Asks the loop whether it still turns.
     ping: Notify,
 }
@@ -140,6 +141,11 @@ impl Handle {
     /// Anyone may have changed anything: compare the whole kernel soon.
     pub fn drift_suspected(&self) {
         self.drift_seen(Suspicion::anything());
+    }
+
+    /// Facts may be complete now, although none of them came.
+    pub fn facts_may_be_ready(&self) {
+        self.nudges.facts.notify_one();
     }
 
     /// Settings that rules depend on changed, and the backend knows them: compare soon.
@@ -252,6 +258,7 @@ impl<F: Facts> Runner<F> {
                 },
                 () = self.nudges.drift.notified() => self.nudges.suspicion(),
                 () = self.nudges.base.notified() => vec![Event::BaseChanged],
+                () = self.nudges.facts.notified() => self.completed().into_iter().collect(),
                 () = self.nudges.ping.notified() => {
                     self.answers.send_modify(|answers| *answers = answers.wrapping_add(1));
                     continue;
@@ -273,11 +280,15 @@ impl<F: Facts> Runner<F> {
         let resolved = batches.drain(..).flat_map(|batch| self.facts.apply(batch)).collect();
         self.touched = self.programming.told(self.facts.take_triggers(), &resolved);
         let mut events = vec![Event::Resolved(resolved)];
-        if !self.synced && self.facts.ready() {
-            self.synced = true;
-            events.push(Event::Synced);
-        }
+        events.extend(self.completed());
         events
+    }
+
+    /// Told once, when facts are complete.
+    fn completed(&mut self) -> Option<Event> {
+        let completed = !self.synced && self.facts.ready();
+        self.synced |= completed;
+        completed.then_some(Event::Synced)
     }
 
     /// Events that came at this time, or now. False if the kernel thread is gone.

@@ -3,6 +3,8 @@
 mod config_file;
 mod facts;
 mod flows;
+mod gate;
+mod keeper;
 mod mode;
 mod node;
 mod source;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use node::{NodeConfig, RunningNode};
+pub use node::{NodeConfig, Observers, RunningNode};
 pub use source::{Opened, Origin, open};
 
 use super::options::{LogOptions, PacingOptions, RuleOptions, SourceChoice, SourceOptions};
@@ -56,7 +58,7 @@ pub fn run(args: ProxyArgs) -> Result<(), Failure> {
         settle::check_families(&args.rules, &driver.families())?;
         log_settled(&node_name, &source, &args.rules, &pacing, &driver);
         let config = NodeConfig { node_name, rules: args.rules, pacing };
-        let node = RunningNode::start(config, driver, opened.updates)?;
+        let node = RunningNode::start(config, driver, opened.updates, Observers::default())?;
         node.until(stop.first()).await
     })
 }

@@ -10,8 +10,8 @@ use super::request::{Request, Table};
 use super::{
     Changes, Ipvs, ObservedRealServer, ObservedVirtualServer, Refused, Scheduler, VirtualServerKey, apply, encode, wire,
 };
-use crate::kernel::{ObserveError, Traffic};
 use crate::kernel::netlink::{Answer, Batch, Message, NetlinkError, Protocol, Refusal, Socket, generic};
+use crate::kernel::{ObserveError, Traffic};
 use crate::net::{Endpoint, Family};
 
 /// Requests are sent this many at a time, some 30 KB: their answers, if all are refused, fit the smallest usual receive

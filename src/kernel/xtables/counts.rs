@@ -110,7 +110,11 @@ mod tests {
         let mut all = PerTable::default();
         all.v4[2] = 40;
         counts.set_owned(&all);
-        counts.changed(&changes([change("A", None, Some(3)), change("B", Some(5), Some(4)), change("C", Some(9), None)]));
+        counts.changed(&changes([
+            change("A", None, Some(3)),
+            change("B", Some(5), Some(4)),
+            change("C", Some(9), None),
+        ]));
         assert_eq!((counts.owned(Family::V4, Table::Nat), counts.last(Family::V4, Table::Nat)), (33, 7));
         counts.wrote(&changes([change("A", None, Some(2))]));
         assert_eq!((counts.owned(Family::V4, Table::Nat), counts.last(Family::V4, Table::Nat)), (33, 2));

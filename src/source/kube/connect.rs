@@ -50,7 +50,11 @@ pub async fn connect(config: &Config) -> Result<Client, ConnectError> {
     };
     tracing::info!(url = %client_config.cluster_url, from = %origin, "API server");
     let url = client_config.cluster_url.to_string();
-    build(client_config, &config.observer).map_err(|reason| ConnectError::Credentials { origin, url, reason: describe(&reason) })
+    build(client_config, &config.observer).map_err(|reason| ConnectError::Credentials {
+        origin,
+        url,
+        reason: describe(&reason),
+    })
 }
 
 fn in_cluster() -> Result<kube::Config, ConnectError> {

@@ -58,7 +58,13 @@ struct Open {
 impl NftDriver {
     /// A driver for these families. It asks the kernel for nothing yet.
     pub fn new(families: Vec<Family>) -> Self {
-        NftDriver { families, open: None, written: Written::default(), own: OwnWrites::new(), traffic: Traffic::default() }
+        NftDriver {
+            families,
+            open: None,
+            written: Written::default(),
+            own: OwnWrites::new(),
+            traffic: Traffic::default(),
+        }
     }
 
     /// The families that it serves.
