@@ -3,4 +3,5 @@
 //!
 //! [`http`] is the small server that all endpoints share. It knows nothing of what it serves.
 
+pub mod health;
 pub mod http;

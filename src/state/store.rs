@@ -57,6 +57,8 @@ pub struct State {
     entries: BTreeMap<ObjectName, Box<Entry>>,
     slice_owners: Owners,
     node: Option<Node>,
+    /// The API server has said that our node is no more, and not yet that it is back.
+    node_is_gone: bool,
     service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
     synced: BTreeSet<Kind>,
     triggers: BTreeMap<ObjectName, Vec<Trigger>>,
@@ -121,6 +123,11 @@ impl State {
         self.node.as_ref()
     }
 
+    /// Our node was there and was deleted. [`State::node`] still has it.
+    pub fn node_is_gone(&self) -> bool {
+        self.node_is_gone
+    }
+
     /// The zone of our node. An empty label is no zone.
     pub fn zone(&self) -> Option<&Arc<str>> {
         zone_of(self.node.as_ref())
@@ -148,6 +155,7 @@ impl State {
             Fact::Node(node) => {
                 touched.node |= self.node.is_none() || zone_of(Some(&node)) != self.zone();
                 self.node = Some(node);
+                self.node_is_gone = false;
             }
             Fact::ServiceCidr(cidr) => {
                 self.service_cidrs.insert(cidr.name.clone(), cidr);
@@ -160,7 +168,7 @@ impl State {
             Kind::Service => self.delete_service(&key.name, touched),
             Kind::EndpointSlice => self.delete_slice(&key.name, touched),
             // The last node that was seen stays in force.
-            Kind::Node => {}
+            Kind::Node => self.node_is_gone = self.node.is_some(),
             Kind::ServiceCidr => {
                 self.service_cidrs.remove(&key.name.name);
             }
