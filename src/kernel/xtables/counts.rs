@@ -37,7 +37,9 @@ impl RuleCounts {
 
     /// A change is in force. A chain whose rules were not known before counts as if it had had none.
     pub fn changed(&self, changes: &Changes) {
-        self.each(&grown(changes), |count, rules| drop(count.owned.fetch_add(rules, Ordering::Relaxed)));
+        self.each(&grown(changes), |count, rules| {
+            count.owned.fetch_add(rules, Ordering::Relaxed);
+        });
         self.wrote(changes);
     }
 
