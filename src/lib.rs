@@ -15,6 +15,7 @@
 //! | kernel | [`kernel`] | a folder per object family: objects, encode, decode, order, I/O |
 //! | | [`sim`] | a kernel in memory, with faults to inject, and the packet tracer |
 //! | engine | [`engine`] | a pure step function: when to apply, retry, bisect, quarantine, repair |
+//! | events | [`events`] | what `kubectl get events` shows |
 //! | endpoints | [`serve`] | what is served over HTTP: health, metrics |
 //! | faces | [`cmd`] | `weir proxy`, `weir diff`, `weir cleanup`, `weir demo` |
 //! | | [`lab`] | a node, pods and an outside client in network namespaces |
@@ -23,6 +24,7 @@
 
 pub mod cmd;
 pub mod engine;
+pub mod events;
 pub mod kernel;
 pub mod lab;
 pub mod manual;
