@@ -83,6 +83,11 @@ impl Config {
     }
 }
 
+/// What is listed and watched, as RBAC names it: `endpointslices.discovery.k8s.io`.
+pub fn followed() -> Vec<&'static str> {
+    Kind::ALL.into_iter().map(|kind| Resource::new(kind, "").rbac_name).collect()
+}
+
 /// Starts following all kinds. The tasks end when the receiver is dropped; the channel closes only if one of them
 /// died, which is a defect: no proxy should go on with a kind missing.
 ///
