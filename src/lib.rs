@@ -16,6 +16,7 @@
 //! | kernel | [`kernel`] | a folder per object family: objects, encode, decode, order, I/O |
 //! | | [`sim`] | a kernel in memory, with faults to inject, and the packet tracer |
 //! | engine | [`engine`] | a pure step function: when to apply, retry, bisect, quarantine, repair |
+//! | endpoints | [`serve`] | what is served over HTTP: health, metrics |
 //! | faces | [`cmd`] | `weir proxy`, `weir diff`, `weir demo` |
 //! | | [`lab`] | a node, pods and an outside client in network namespaces |
 //!
@@ -31,6 +32,7 @@ pub mod model;
 pub mod net;
 pub mod plan;
 pub mod resolve;
+pub mod serve;
 pub mod sim;
 pub mod source;
 pub mod state;

@@ -150,6 +150,7 @@ const RULES: &[(&str, &[&str])] = &[
     // Conntrack learns of changes as the moves that a plan is made from.
     ("kernel", &["resolve", "plan::iptables", "sim", "engine", "source", "cmd", "lab"]),
     ("engine", &["sim", "cmd", "lab", "source::kube", "source::manifest"]),
+    ("serve", &["plan", "kernel", "sim", "source", "cmd", "lab"]),
     ("source", &["resolve", "model", "plan", "kernel", "sim", "engine", "cmd", "lab"]),
     ("sim", &["plan", "engine", "cmd", "lab"]),
     ("lab", &["engine", "plan", "source", "cmd"]),

@@ -128,7 +128,7 @@ pub use ipvs::{
 pub use machine::Engine;
 pub use notice::{Notice, Severity};
 pub use pacing::{Moment, Pacing};
-pub use run::{Clock, Facts, Handle, RunError, Runner};
+pub use run::{Clock, Facts, Handle, Listener, RunError, Runner};
 pub use status::{Counters, Failures, FamilyStatus, QuarantinedStatus, Status, Unhealthy};
 pub use upkeep::Cause;
 pub use worker::{Finished, Hooks, KernelThread, OnApplied, Task};

@@ -56,6 +56,8 @@ pub struct Handle {
     clock: Clock,
     status: watch::Receiver<Arc<Status>>,
     nudges: Arc<Nudges>,
+    /// How often the loop answered a ping.
+    answers: watch::Receiver<u64>,
 }
 
 #[derive(Default)]
@@ -64,6 +66,8 @@ struct Nudges {
     suspicion: Mutex<Option<Suspicion>>,
     drift: Notify,
     base: Notify,
+    /// Asks the loop whether it still turns.
+    ping: Notify,
 }
 
 impl Nudges {
@@ -106,6 +110,15 @@ impl Handle {
         self.status().health(family, self.clock.now())
     }
 
+    /// Ready when the loop has turned after this call, for a watchdog. False if it has ended. The kernel may be at work
+    /// all the while: that it takes long is told by [`Handle::health`], and no restart would make it faster.
+    pub async fn alive(&self) -> bool {
+        let mut answers = self.answers.clone();
+        let before = *answers.borrow();
+        self.nudges.ping.notify_one();
+        answers.wait_for(|answers| *answers != before).await.is_ok()
+    }
+
     /// Someone seems to have changed our rules: compare what they may have changed, soon. Several calls before the
     /// engine comes to it add up to one.
     pub fn drift_seen(&self, suspicion: Suspicion) {
@@ -143,9 +156,14 @@ pub struct Runner<F> {
     clock: Clock,
     status: watch::Sender<Arc<Status>>,
     nudges: Arc<Nudges>,
+    answers: watch::Sender<u64>,
+    listener: Listener,
     wake: Option<Moment>,
     synced: bool,
 }
+
+/// Who is told of notices beside the log.
+pub type Listener = Box<dyn FnMut(&Notice) + Send>;
 
 impl<F: Facts> Runner<F> {
     /// Puts the parts together.
@@ -154,10 +172,28 @@ impl<F: Facts> Runner<F> {
         let clock = Clock::start();
         let nudges = Arc::new(Nudges::default());
         let (sender, status) = watch::channel(Arc::new(engine.status()));
-        let handle = Handle { clock, status, nudges: nudges.clone() };
-        let runner =
-            Runner { engine, facts, updates, kernel, clock, status: sender, nudges, wake: None, synced: false };
+        let (answers, answered) = watch::channel(0);
+        let handle = Handle { clock, status, nudges: nudges.clone(), answers: answered };
+        let runner = Runner {
+            engine,
+            facts,
+            updates,
+            kernel,
+            clock,
+            status: sender,
+            nudges,
+            answers,
+            listener: Box::new(|_| {}),
+            wake: None,
+            synced: false,
+        };
         (runner, handle)
+    }
+
+    /// Tells a listener of every notice, on the loop: it must not block.
+    #[must_use]
+    pub fn telling(self, listener: Listener) -> Self {
+        Runner { listener, ..self }
     }
 
     /// Runs until `shutdown` is ready; then waits for the kernel action in flight, leaves the rules and returns.
@@ -181,6 +217,10 @@ impl<F: Facts> Runner<F> {
                 },
                 () = self.nudges.drift.notified() => self.nudges.suspicion(),
                 () = self.nudges.base.notified() => vec![Event::BaseChanged],
+                () = self.nudges.ping.notified() => {
+                    self.answers.send_modify(|answers| *answers = answers.wrapping_add(1));
+                    continue;
+                }
                 () = sleep_until(wake) => {
                     self.wake = None;
                     vec![Event::Wake]
@@ -227,6 +267,7 @@ impl<F: Facts> Runner<F> {
             }
             Action::Notice(notice) => {
                 log(&notice);
+                (self.listener)(&notice);
                 true
             }
         }

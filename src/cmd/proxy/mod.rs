@@ -1,23 +1,24 @@
 //! `weir proxy`: the service proxy of a node, in the foreground. SIGTERM leaves all rules in place.
 
+mod config_file;
 mod facts;
 mod flows;
 mod mode;
 mod node;
+mod source;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use node::{NodeConfig, RunningNode};
+pub use source::{Opened, Origin, open};
 
 use super::options::{LogOptions, PacingOptions, RuleOptions, SourceChoice, SourceOptions};
 use super::{Failure, live, settle};
 use crate::engine::Pacing;
 use crate::kernel::xtables::Driver;
-use crate::source::{Updates, kube, manifest};
 
 /// What can be typed after `weir proxy`.
 #[derive(Debug, Args)]
@@ -50,12 +51,12 @@ pub fn run(args: ProxyArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     runtime.block_on(async {
         let stop = StopSignals::listen()?;
-        let updates = open_source(&source, &node_name).await?;
+        let opened = source::open(&source, &node_name).await?;
         let driver = live::open_for_writing(&args.rules)?;
         settle::check_families(&args.rules, &driver.families())?;
         log_settled(&node_name, &source, &args.rules, &pacing, &driver);
         let config = NodeConfig { node_name, rules: args.rules, pacing };
-        let node = RunningNode::start(config, driver, updates)?;
+        let node = RunningNode::start(config, driver, opened.updates)?;
         node.until(stop.first()).await
     })
 }
@@ -79,28 +80,6 @@ fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacin
     );
     for doubt in settle::doubts(rules) {
         tracing::warn!("{doubt}");
-    }
-}
-
-/// Starts the source that was typed.
-///
-/// # Errors
-/// An unreadable folder, a bad kubeconfig, no cluster around: one line that names it.
-pub async fn open_source(source: &SourceChoice<'_>, node_name: &Arc<str>) -> Result<Updates, Failure> {
-    match *source {
-        SourceChoice::Manifests(dir) => {
-            let config = manifest::Config { dir: dir.to_owned(), node_name: node_name.clone() };
-            let (updates, _) = manifest::start(config).map_err(|error| Failure::new(error.to_string()))?;
-            Ok(updates)
-        }
-        SourceChoice::ApiServer { kubeconfig, master } => {
-            let mut config = kube::Config::new(&**node_name);
-            config.kubeconfig = kubeconfig.map(Path::to_owned);
-            config.master = master.map(str::to_owned);
-            let client = kube::connect(&config).await.map_err(|error| Failure::new(error.to_string()))?;
-            let (updates, _) = kube::start(&client, &config);
-            Ok(updates)
-        }
     }
 }
 
