@@ -36,7 +36,7 @@ pub use document::{API_VERSION, Document, KIND, VmoduleItem};
 pub use duration::{DurationError, GoDuration};
 pub use flags::{
     ClientFlags, ConfigFlags, ConntrackFlags, EndpointFlags, Flags, GateFlags, IpvsFlags, List, LogFlags, NodeFlags,
-    PacingFlags, ProcessFlags, RuleFlags, Vmodule,
+    PacingFlags, ProcessFlags, RuleFlags, Vmodule, switch,
 };
 pub use gates::{FeatureGates, Gate, GateErrors, Stage};
 pub use quantity::Quantity;

@@ -6,12 +6,14 @@
 
 mod parse;
 
+pub use parse::switch;
+
 use std::collections::BTreeMap;
 
 use clap::{ArgAction, Args};
 
 use super::{GoDuration, Quantity, VmoduleItem};
-use parse::{bool_map, duration, float32, int32, ip, ip_port, list, quantity, switch, verbosity, vmodule};
+use parse::{bool_map, duration, float32, int32, ip, ip_port, list, quantity, verbosity, vmodule};
 
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Args)]

@@ -7,7 +7,10 @@ use crate::config::{GoDuration, Quantity, VmoduleItem};
 use crate::net::parse_ip;
 
 /// A switch as Go's flags read it.
-pub(super) fn switch(text: &str) -> Result<bool, String> {
+///
+/// # Errors
+/// Neither true nor false.
+pub fn switch(text: &str) -> Result<bool, String> {
     parse_bool(text).ok_or_else(|| format!("{text:?} is neither true nor false"))
 }
 
