@@ -45,7 +45,7 @@ use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, connect};
 pub use replay::Replay;
-pub use status::{KindStatus, Status};
+pub use status::{KindStatus, ProblemListener, Status};
 pub use stream::Encoding;
 pub use tuning::Tuning;
 
@@ -64,12 +64,19 @@ pub struct Config {
     /// The Node to follow.
     pub node_name: String,
     pub tuning: Tuning,
+    pub on_problem: ProblemListener,
 }
 
 impl Config {
     /// In-cluster credentials and default tuning.
     pub fn new(node_name: impl Into<String>) -> Config {
-        Config { kubeconfig: None, master: None, node_name: node_name.into(), tuning: Tuning::default() }
+        Config {
+            kubeconfig: None,
+            master: None,
+            node_name: node_name.into(),
+            tuning: Tuning::default(),
+            on_problem: ProblemListener::default(),
+        }
     }
 }
 
@@ -79,7 +86,7 @@ impl Config {
 /// Must be called within a tokio runtime.
 pub fn start(client: &Client, config: &Config) -> (Updates, Arc<Status>) {
     let (sender, updates) = mpsc::channel(QUEUE);
-    let status = Arc::new(Status::default());
+    let status = Arc::new(Status::telling(config.on_problem.clone()));
     let mut tasks = JoinSet::new();
     for kind in Kind::ALL {
         let resource = Resource::new(kind, &config.node_name);
