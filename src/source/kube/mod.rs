@@ -46,8 +46,12 @@ use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, connect};
 pub use replay::Replay;
+<<<<<<< HEAD
 pub use requests::{Finished, Observer};
 pub use status::{KindStatus, Status};
+=======
+pub use status::{KindStatus, ProblemListener, Status};
+>>>>>>> wt-host
 pub use stream::Encoding;
 pub use tuning::Tuning;
 
@@ -66,8 +70,12 @@ pub struct Config {
     /// The Node to follow.
     pub node_name: String,
     pub tuning: Tuning,
+<<<<<<< HEAD
     /// Who is told of requests.
     pub observer: Observer,
+=======
+    pub on_problem: ProblemListener,
+>>>>>>> wt-host
 }
 
 impl Config {
@@ -78,7 +86,11 @@ impl Config {
             master: None,
             node_name: node_name.into(),
             tuning: Tuning::default(),
+<<<<<<< HEAD
             observer: Observer::default(),
+=======
+            on_problem: ProblemListener::default(),
+>>>>>>> wt-host
         }
     }
 }
@@ -94,7 +106,7 @@ pub fn followed() -> Vec<&'static str> {
 /// Must be called within a tokio runtime.
 pub fn start(client: &Client, config: &Config) -> (Updates, Arc<Status>) {
     let (sender, updates) = mpsc::channel(QUEUE);
-    let status = Arc::new(Status::default());
+    let status = Arc::new(Status::telling(config.on_problem.clone()));
     let mut tasks = JoinSet::new();
     for kind in Kind::ALL {
         let resource = Resource::new(kind, &config.node_name);
