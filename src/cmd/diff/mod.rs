@@ -17,7 +17,7 @@ mod facts;
 pub(super) mod grouping;
 pub(super) mod json;
 mod kernel;
-mod lines;
+pub(super) mod lines;
 mod live;
 mod objects;
 pub(super) mod owners;
