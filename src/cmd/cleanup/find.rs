@@ -6,7 +6,6 @@ use ipnet::IpNet;
 
 use super::node::{Node, Rules};
 use super::told;
-use crate::cmd::settle::HostFacts;
 use crate::engine::{has_leftovers, now, observe_servers, observe_sets_and_device};
 use crate::kernel::link::Device;
 use crate::kernel::nftables::{KUBE_PROXY_TABLE, ObservedTable};
@@ -81,7 +80,7 @@ fn search(rules: &mut Rules) -> Result<(Variant, Removal), ObserveError> {
 
 /// Sets, the device, virtual servers.
 fn find_others(node: &mut Node, exclude_cidrs: &[IpNet], problems: &mut Vec<String>) -> (Difference, Planner) {
-    let settings = Arc::new(settings(exclude_cidrs, problems));
+    let settings = Arc::new(settings(node, exclude_cidrs));
     let observed = observe(node, problems);
     if let Device::Other { kind } = &observed.device {
         problems.push(format!(
@@ -93,11 +92,10 @@ fn find_others(node: &mut Node, exclude_cidrs: &[IpNet], problems: &mut Vec<Stri
 }
 
 /// Nobody waits for connections.
-fn settings(exclude_cidrs: &[IpNet], problems: &mut Vec<String>) -> Settings {
+fn settings(node: &Node, exclude_cidrs: &[IpNet]) -> Settings {
     let defaults = Settings::default();
     let ipvs = IpvsSettings { drain_seconds: 0, exclude_cidrs: exclude_cidrs.into(), ..defaults.ipvs.clone() };
-    let host = HostFacts::read().map_err(|failure| problems.push(failure.to_string())).unwrap_or_default();
-    Settings { local_addresses: host.local_addresses(), ipvs, ..defaults }
+    Settings { local_addresses: node.addresses.clone(), ipvs, ..defaults }
 }
 
 /// What there is of sets, device and virtual servers, all or nothing: what is ours of one shows in the others, so none may

@@ -1,6 +1,9 @@
 //! The kernel, as far as it has anything that could hold leftovers. What it cannot have is skipped without a word; what
 //! it may have and cannot be read is a problem.
 
+use std::net::IpAddr;
+
+use crate::cmd::settle::HostFacts;
 use crate::kernel::ObserveError;
 use crate::kernel::ipset::{IpsetDriver, IpsetError, Sets};
 use crate::kernel::ipvs::{Ipvs, IpvsDriver, IpvsError};
@@ -11,7 +14,7 @@ use crate::kernel::xtables::Xtables;
 use crate::kernel::xtables::nft::NftDriver;
 use crate::kernel::xtables::restore::{RestoreDriver, legacy_tables};
 use crate::kernel::xtables::variant::{Variant, installed};
-use crate::net::Family;
+use crate::net::{Family, PerFamily};
 
 /// Rules of one kind of tables.
 pub struct Rules {
@@ -33,6 +36,8 @@ pub struct Node {
     pub servers: OpenIpvs,
     pub tables: Option<Box<dyn Tables>>,
     pub counters: Option<Box<dyn Counters>>,
+    /// Addresses of the node, on devices other than the one for service addresses.
+    pub addresses: PerFamily<Box<[IpAddr]>>,
     /// What could not be opened, and why.
     pub problems: Vec<String>,
 }
@@ -69,6 +74,7 @@ impl Node {
             }
         };
         let counters = Nfacct::open().map_err(|error| note(format!("accounting objects cannot be read: {error}"))).ok();
+        let host = HostFacts::read().map_err(|failure| note(failure.to_string())).unwrap_or_default();
         Node {
             rules,
             sets,
@@ -76,6 +82,7 @@ impl Node {
             servers: Box::new(open_ipvs),
             tables: tables.map(|tables| Box::new(tables) as Box<dyn Tables>),
             counters: counters.map(|counters| Box::new(counters) as Box<dyn Counters>),
+            addresses: host.local_addresses(),
             problems,
         }
     }

@@ -30,8 +30,8 @@ pub fn held(removal: &Removal, variant: Option<Variant>) -> Vec<String> {
         })
         .collect();
     if let Some(last) = lines.last_mut().filter(|_| indirect > 0) {
-        let chains = if indirect == 1 { "chain".to_owned() } else { format!("{indirect} chains") };
-        last.push_str(&format!("; and so does the {chains} that these lead to"));
+        let chains = if indirect == 1 { "does 1 chain".to_owned() } else { format!("do {indirect} chains") };
+        last.push_str(&format!("; and so {chains} that it leads to"));
     }
     if let Some(last) = lines.last_mut() {
         last.push_str("; delete such rules and run this again");

@@ -101,7 +101,7 @@ fn write_tables(out: &mut impl Write, group: &Group) -> io::Result<()> {
     if !group.tables.is_empty() {
         writeln!(out, "{CHAIN}@@ nftables @@{CHAIN:#}")?;
     }
-    let line = |table: &ObservedTable| format!("table {} # {} chains, sets and maps", table.title(), table.objects);
+    let line = |table: &ObservedTable| format!("table {} # chains, sets and maps: {}", table.title(), table.objects);
     group.tables.iter().try_for_each(|table| write_plain(out, Fate::Remove, &line(table)))
 }
 

@@ -47,7 +47,7 @@ use tokio::task::JoinSet;
 pub use connect::{ConnectError, connect};
 pub use replay::Replay;
 pub use requests::{Finished, Observer};
-pub use status::{KindStatus, Status};
+pub use status::{KindStatus, ProblemListener, Status};
 pub use stream::Encoding;
 pub use tuning::Tuning;
 
@@ -68,6 +68,7 @@ pub struct Config {
     pub tuning: Tuning,
     /// Who is told of requests.
     pub observer: Observer,
+    pub on_problem: ProblemListener,
 }
 
 impl Config {
@@ -79,6 +80,7 @@ impl Config {
             node_name: node_name.into(),
             tuning: Tuning::default(),
             observer: Observer::default(),
+            on_problem: ProblemListener::default(),
         }
     }
 }
@@ -94,7 +96,7 @@ pub fn followed() -> Vec<&'static str> {
 /// Must be called within a tokio runtime.
 pub fn start(client: &Client, config: &Config) -> (Updates, Arc<Status>) {
     let (sender, updates) = mpsc::channel(QUEUE);
-    let status = Arc::new(Status::default());
+    let status = Arc::new(Status::telling(config.on_problem.clone()));
     let mut tasks = JoinSet::new();
     for kind in Kind::ALL {
         let resource = Resource::new(kind, &config.node_name);
