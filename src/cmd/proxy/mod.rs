@@ -5,6 +5,7 @@ mod facts;
 mod flows;
 mod gate;
 mod keeper;
+pub mod metering;
 mod mode;
 mod node;
 mod source;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::metering::Metering;
 use crate::cmd::Failure;
 use crate::cmd::options::{IpvsOptions, ProxyMode, RuleOptions};
 use crate::engine::{
@@ -122,11 +123,16 @@ pub fn backend(
     driver: Driver,
     ipvs: Option<IpvsKernel>,
     settings: &SharedSettings,
+    metering: &Metering,
 ) -> Result<Box<dyn Backend>, Failure> {
+    let traffic = metering.traffic();
     let families = driver.families();
     if let (ProxyMode::Ipvs, Some(mut opened)) = (rules.proxy_mode, ipvs) {
         opened.set_timeouts(&rules.ipvs);
-        let IpvsKernel { parameters, sets, links, servers } = opened;
+        let IpvsKernel { parameters, mut sets, mut links, mut servers } = opened;
+        sets.count(traffic.sets.clone());
+        links.count(traffic.links.clone());
+        servers.count(traffic.servers.clone());
         let applied = parameters.system.apply(&parameters.decisions);
         applied.map_err(|error| Failure::new(format!("cannot use --proxy-mode ipvs: {error}")))?;
         let kernel = Kernel { rules: driver, sets, links, servers };
@@ -139,8 +145,10 @@ pub fn backend(
         let hooks = IpvsHooks { counted: Box::new(counted), ..IpvsHooks::default() };
         return Ok(Box::new(IpvsBackend::new(kernel, settings.clone(), families, hooks)));
     }
-    let companions = IpsetDriver::open().map_err(|error| error.to_string()).and_then(|sets| {
-        let links = LinkDriver::open().map_err(|error| error.to_string())?;
+    let companions = IpsetDriver::open().map_err(|error| error.to_string()).and_then(|mut sets| {
+        let mut links = LinkDriver::open().map_err(|error| error.to_string())?;
+        sets.count(traffic.sets.clone());
+        links.count(traffic.links.clone());
         Ok((sets, links))
     });
     if rules.egress.masquerade {
@@ -149,14 +157,21 @@ pub fn backend(
     match companions {
         Ok(companions) => {
             let iptables = IptablesBackend::new(driver, settings.clone(), families.clone());
+            let iptables = iptables.counting(metering.rules().clone());
             let seed = order_seed(node_name);
-            let open = move || IpvsDriver::open(seed).map_err(ObserveError::from);
+            let servers = traffic.servers.clone();
+            let open = move || {
+                let mut driver = IpvsDriver::open(seed).map_err(ObserveError::from)?;
+                driver.count(servers.clone());
+                Ok(driver)
+            };
             Ok(Box::new(WithCompanion::new(iptables, companions, open, settings.clone(), families)))
         }
         // Without ipset there are no rules of IPVS mode that could have left anything.
         Err(why) if !rules.egress.masquerade => {
             tracing::debug!(%why, "no ipset: nothing of IPVS mode can be left on this node");
-            Ok(Box::new(IptablesBackend::new(driver, settings.clone(), families)))
+            let iptables = IptablesBackend::new(driver, settings.clone(), families);
+            Ok(Box::new(iptables.counting(metering.rules().clone())))
         }
         Err(why) => Err(Failure::new(format!("cannot use --masquerade-egress: {why}"))),
     }

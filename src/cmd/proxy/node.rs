@@ -10,6 +10,7 @@ use super::facts::{Followers, NodeFacts, Told};
 use super::flows::UdpFlows;
 use super::gate::NodeGate;
 use super::keeper::SettingsKeeper;
+use super::metering::Metering;
 use super::mode::{self, IpvsKernel};
 use crate::cmd::accounting::Accounting;
 use crate::cmd::options::{ProxyMode, RuleOptions};
@@ -21,6 +22,7 @@ use crate::kernel::watch::{OwnWrites, Watch, WatchConfig};
 use crate::kernel::xtables::Driver;
 use crate::net::{Family, PerFamily};
 use crate::resolve::Options;
+use crate::serve::metrics::Setup;
 use crate::source::Updates;
 
 /// What a node needs to know beside the facts of its source.
@@ -37,12 +39,13 @@ pub struct Observers {
     pub gate: NodeGate,
     pub told: Told,
     pub notices: Listener,
+    pub metering: Metering,
 }
 
 impl Default for Observers {
     /// Nobody, and the Node is not waited for.
     fn default() -> Self {
-        Observers { gate: NodeGate::open(), told: Box::new(|_, _| {}), notices: Box::new(|_| {}) }
+        Observers { gate: NodeGate::open(), told: Box::new(|_, _| {}), notices: Box::new(|_| {}), metering: Metering::new(Setup::default()) }
     }
 }
 
@@ -73,6 +76,8 @@ impl RunningNode {
     ) -> Result<Self, Failure> {
         let (mut driver, own) = (driver.into(), OwnWrites::new());
         driver.tell(own.clone());
+        let metering = observers.metering;
+        driver.count(metering.traffic().rules.clone());
         let (families, variant) = (driver.families(), driver.variant());
         let (accounting, ipvs) = match config.rules.proxy_mode {
             ProxyMode::Iptables => (Accounting::make(&families), None),
@@ -87,16 +92,17 @@ impl RunningNode {
             live::enable_route_localnet()?;
         }
         let thread_failed = |error: &dyn std::fmt::Display| Failure::new(format!("cannot start a thread: {error}"));
-        let worker = Worker::spawn(Timing::default(), |run| tracing::debug!(?run, "conntrack cleanup"))
+        let worker = Worker::spawn(Timing::default(), metering.cleaned_up())
             .map_err(|error| thread_failed(&error))?;
+        metering.ask(accounting, worker.figures());
         let mut flows = UdpFlows::new(worker, settings.clone());
-        let hooks = Hooks {
+        let hooks = metering.hooks(Hooks {
             applied: Box::new(move |moves| flows.applied(moves)),
             finished: Box::new(
                 |done| tracing::debug!(task = ?done.task, took = ?done.took, ok = done.succeeded, "kernel"),
             ),
-        };
-        let backend = mode::backend(&config.rules, &config.node_name, driver, ipvs, settings.shared())?;
+        });
+        let backend = mode::backend(&config.rules, &config.node_name, driver, ipvs, settings.shared(), &metering)?;
         let kernel = KernelThread::spawn(backend, hooks).map_err(|error| thread_failed(&error))?;
         let options = Options { families: PerFamily::new(|family| families.contains(&family)), ..Options::default() };
         let gate = Arc::new(observers.gate);
@@ -104,7 +110,8 @@ impl RunningNode {
         let facts = NodeFacts::new(config.node_name, options, followers);
         let status_period = config.pacing.sync_period;
         let (runner, handle) = Runner::new(config.pacing, facts, updates, kernel);
-        let runner = runner.telling(observers.notices);
+        let runner = runner.telling(observers.notices).timing(metering.timing());
+        metering.metrics().follow(handle.clone());
         settings.tell(handle.clone());
         let (engine, hosts) = (handle.clone(), settings.clone());
         let watch = Watch::spawn(WatchConfig {
