@@ -160,10 +160,12 @@ impl Readings for NodeReadings {
         let Some(accounting) = &self.accounting else { return Packets::default() };
         let mut accounting = accounting.lock().unwrap_or_else(PoisonError::into_inner);
         // A scrape does not wait for a kernel that does not answer: the figure is left out.
-        let mut packets = |name| accounting.packets(name).unwrap_or_else(|error| {
-            tracing::debug!(%error, name, "cannot read an accounting object");
-            None
-        });
+        let mut packets = |name| {
+            accounting.packets(name).unwrap_or_else(|error| {
+                tracing::debug!(%error, name, "cannot read an accounting object");
+                None
+            })
+        };
         Packets { ct_invalid: packets(NFACCT_CT_INVALID), localhost_node_ports: packets(NFACCT_LOCALHOST) }
     }
 

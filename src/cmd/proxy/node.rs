@@ -45,7 +45,12 @@ pub struct Observers {
 impl Default for Observers {
     /// Nobody, and the Node is not waited for.
     fn default() -> Self {
-        Observers { gate: NodeGate::open(), told: Box::new(|_, _| {}), notices: Box::new(|_| {}), metering: Metering::new(Setup::default()) }
+        Observers {
+            gate: NodeGate::open(),
+            told: Box::new(|_, _| {}),
+            notices: Box::new(|_| {}),
+            metering: Metering::new(Setup::default()),
+        }
     }
 }
 
@@ -92,8 +97,7 @@ impl RunningNode {
             live::enable_route_localnet()?;
         }
         let thread_failed = |error: &dyn std::fmt::Display| Failure::new(format!("cannot start a thread: {error}"));
-        let worker = Worker::spawn(Timing::default(), metering.cleaned_up())
-            .map_err(|error| thread_failed(&error))?;
+        let worker = Worker::spawn(Timing::default(), metering.cleaned_up()).map_err(|error| thread_failed(&error))?;
         metering.ask(accounting, worker.figures());
         let mut flows = UdpFlows::new(worker, settings.clone());
         let hooks = metering.hooks(Hooks {
