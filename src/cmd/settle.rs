@@ -6,6 +6,8 @@ mod complete;
 mod egress;
 mod host;
 mod ipvs;
+#[cfg(test)]
+mod testing;
 mod typed;
 
 use std::net::IpAddr;
