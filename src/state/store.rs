@@ -37,6 +37,19 @@ pub struct Trigger {
     pub time: i64,
 }
 
+/// How many changes were told. They only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FactCounts {
+    /// Changes of Service objects, those included that changed nothing.
+    pub services: u64,
+    /// Changes of `EndpointSlice` objects, those included that changed nothing.
+    pub slices: u64,
+    /// Changes of Service objects that resolving may see.
+    pub changed_services: u64,
+    /// Changes of `EndpointSlice` objects that resolving may see.
+    pub changed_slices: u64,
+}
+
 /// All facts.
 #[derive(Debug, Default)]
 pub struct State {
@@ -49,6 +62,7 @@ pub struct State {
     service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
     synced: BTreeSet<Kind>,
     triggers: BTreeMap<ObjectName, Vec<Trigger>>,
+    counts: FactCounts,
     /// Unix time in nanoseconds; changes that happened before are not ours to be measured by.
     started: i64,
 }
@@ -124,6 +138,11 @@ impl State {
         self.service_cidrs.values().flat_map(|cidr| cidr.cidrs.iter().copied()).collect()
     }
 
+    /// How many changes were told so far.
+    pub fn counts(&self) -> FactCounts {
+        self.counts
+    }
+
     /// Hands out the trigger times that were recorded since the last call.
     pub fn take_trigger_times(&mut self) -> BTreeMap<ObjectName, Vec<Trigger>> {
         std::mem::take(&mut self.triggers)
@@ -179,25 +198,30 @@ impl State {
     }
 
     fn upsert_service(&mut self, mut service: Service, touched: &mut Touched) {
+        self.counts.services += 1;
         let entry = self.entries.entry(service.name.clone());
         // One copy of the name, which may have come with a slice.
         service.name = entry.key().clone();
         let entry = entry.or_default();
         if entry.service.as_ref() != Some(&service) {
+            self.counts.changed_services += 1;
             touched.services.insert(service.name.clone());
             entry.service = Some(service);
         }
     }
 
     fn delete_service(&mut self, name: &ObjectName, touched: &mut Touched) {
+        self.counts.services += 1;
         let Some(entry) = self.entries.get_mut(name) else { return };
         if entry.service.take().is_some() {
+            self.counts.changed_services += 1;
             touched.services.insert(name.clone());
         }
         self.drop_if_empty(name);
     }
 
     fn upsert_slice(&mut self, mut slice: EndpointSlice, touched: &mut Touched) {
+        self.counts.slices += 1;
         let owner = self.entries.entry(slice.service_name()).key().clone();
         // One copy of the names, which the service has as well.
         slice.service = owner.name.clone();
@@ -212,6 +236,7 @@ impl State {
         if !entry.put_slice(slice) {
             return;
         }
+        self.counts.changed_slices += 1;
         if let Some(trigger) = trigger.filter(|trigger| trigger.time > self.started) {
             self.triggers.entry(owner.clone()).or_default().push(trigger);
         }
@@ -220,6 +245,8 @@ impl State {
 
     fn delete_slice(&mut self, name: &ObjectName, touched: &mut Touched) {
         let Some(owner) = self.slice_owners.remove(name) else { return };
+        self.counts.slices += 1;
+        self.counts.changed_slices += 1;
         let owner = ObjectName { namespace: name.namespace.clone(), name: owner };
         self.take_slice_from(&owner, name, touched);
     }

@@ -52,7 +52,7 @@ fn read_api_server(source: &SourceChoice<'_>, node_name: &Arc<str>, timeout: Dur
         .build()
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     runtime.block_on(async {
-        let mut updates = proxy::open_source(source, node_name).await?;
+        let mut updates = proxy::open(source, node_name).await?.updates;
         let mut state = State::default();
         let all = async {
             while !Kind::ALL.into_iter().all(|kind| state.is_synced(kind)) {

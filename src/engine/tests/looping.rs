@@ -185,3 +185,20 @@ async fn a_kernel_thread_that_dies_is_an_error() {
     setup.updates.send(batch()).await.unwrap();
     assert!(matches!(setup.task.await.unwrap(), Err(RunError::KernelThread)));
 }
+
+#[tokio::test]
+async fn the_loop_answers_while_the_kernel_is_at_work_and_not_when_it_has_ended() {
+    let shared = Shared::default();
+    let (open, gate) = sync::channel();
+    *shared.gate.lock().unwrap() = Some(gate);
+    let setup = setup(&shared, vec![vec![value(0, 1)]], 1);
+    setup.updates.send(batch()).await.unwrap();
+    until(&setup.handle, |status| status.synced.is_some()).await;
+    for _ in 0..2 {
+        assert_eq!(tokio::time::timeout(s(20), setup.handle.alive()).await, Ok(true));
+    }
+    open.send(()).unwrap();
+    setup.stop.send(()).unwrap();
+    setup.task.await.unwrap().unwrap();
+    assert_eq!(tokio::time::timeout(s(20), setup.handle.alive()).await, Ok(false));
+}
