@@ -67,3 +67,18 @@
 //!
 //! **2026-11: our own code for IPVS and ipset.** The crates that exist know neither flags nor thresholds of virtual servers,
 //! or run one request for a round trip. Both families are a few hundred lines over the transport that nf_tables has already.
+//!
+//! **2026-11: a deleted Node is not eligible.** kube-proxy goes on answering `/healthz` by the last Node object that it saw, so
+//! a node that was taken out of the cluster gets traffic until its machine is gone, with rules that follow a cluster to which
+//! it does not belong. Here `/healthz` is 503 from the deletion until the Node is back; `/livez` is not: a restart would not
+//! help. Rules stay as they are.
+//!
+//! **2026-11: what else is wrong is told, not answered with 503.** An API server that is away is away for all nodes, and load
+//! balancers that leave all nodes at once are worse than rules that are a few minutes old. It stands in the body of
+//! `/healthz` and `/livez`, under a key that kube-proxy does not have, `reasons`; a body without reasons is kube-proxy's, to
+//! the byte.
+//!
+//! **2026-11: health check node ports follow addresses.** With `nodePortAddresses`, kube-proxy reads the host's addresses once,
+//! and a node port answers on a new one while its health check does not. Here listeners come and go with the addresses, and
+//! what cannot be bound is tried again every five seconds instead of at the next change. At the start it is still all or
+//! none: half a health check would have load balancers see two truths.
