@@ -124,6 +124,11 @@ fn expand<'a>(prefix: &str, text: &'a str, found: &mut BTreeSet<String>) -> &'a 
 
 /// Modules that may not mention others, by the beginnings of their paths.
 const RULES: &[(&str, &[&str])] = &[
+    (
+        "text",
+        &["net", "state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab", "config"],
+    ),
+    ("config", &["state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("net", &["state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("state", &["resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("model", &["resolve", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
@@ -174,7 +179,7 @@ const WORLD: [&str; 12] = [
     "Instant",
 ];
 
-const PURE: [&str; 6] = ["net", "state", "model", "node", "resolve", "plan"];
+const PURE: [&str; 8] = ["net", "text", "config", "state", "model", "node", "resolve", "plan"];
 
 #[test]
 fn modules_know_only_what_is_below_them() {

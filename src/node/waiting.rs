@@ -95,12 +95,12 @@ impl fmt::Display for Told {
             ),
             Told::NoNode { node } => write!(
                 f,
-                "Timed out waiting for node {node:?} to exist: going on without its addresses and zone, which are \
-                 followed once it does; check --hostname-override"
+                "there is no node {node:?}: going on without its addresses and zone, which are followed once it exists; \
+                 check --hostname-override"
             ),
             Told::NoAddress { node } => write!(
                 f,
-                "Timed out waiting for node {node:?} to be assigned IPs: going on without, they are followed once it is"
+                "node {node:?} has no addresses: going on without, they are followed once it is assigned some"
             ),
         }
     }

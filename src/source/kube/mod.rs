@@ -29,6 +29,7 @@ mod problems;
 mod protobuf;
 mod reflector;
 mod replay;
+mod requests;
 mod resource;
 mod status;
 mod step;
@@ -45,6 +46,7 @@ use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, connect};
 pub use replay::Replay;
+pub use requests::{Finished, Observer};
 pub use status::{KindStatus, ProblemListener, Status};
 pub use stream::Encoding;
 pub use tuning::Tuning;
@@ -64,6 +66,8 @@ pub struct Config {
     /// The Node to follow.
     pub node_name: String,
     pub tuning: Tuning,
+    /// Who is told of requests.
+    pub observer: Observer,
     pub on_problem: ProblemListener,
 }
 
@@ -75,9 +79,15 @@ impl Config {
             master: None,
             node_name: node_name.into(),
             tuning: Tuning::default(),
+            observer: Observer::default(),
             on_problem: ProblemListener::default(),
         }
     }
+}
+
+/// What is listed and watched, as RBAC names it: `endpointslices.discovery.k8s.io`.
+pub fn followed() -> Vec<&'static str> {
+    Kind::ALL.into_iter().map(|kind| Resource::new(kind, "").rbac_name).collect()
 }
 
 /// Starts following all kinds. The tasks end when the receiver is dropped; the channel closes only if one of them
