@@ -22,8 +22,18 @@ mod cluster;
 #[path = "node/process.rs"]
 mod process;
 #[allow(dead_code, reason = "shared with other suites")]
-#[path = "packets/shared.rs"]
-mod shared;
+#[path = "packets"]
+mod shared {
+    pub mod kube_proxy;
+    pub mod left;
+    pub mod manifests;
+    pub mod node;
+    pub mod seen;
+    pub mod served;
+    pub mod stream;
+    pub mod variants;
+    pub mod world;
+}
 
 #[path = "handover/iptables.rs"]
 mod iptables;

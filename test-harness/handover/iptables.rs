@@ -7,7 +7,7 @@ use crate::shared::kube_proxy::Book;
 use crate::shared::served::{objects_away, six};
 use crate::shared::stream::while_connecting;
 use crate::shared::variants::{driver, on_each_variant, restore};
-use crate::snapshot::foreign;
+use crate::snapshot::{assert_same, foreign};
 use crate::world::{World, are_open};
 
 /// Endpoints that are said to be on another node: their chains go when weir comes, so that something changes.
@@ -26,12 +26,12 @@ fn there_and_back_and_then_neither() {
         let clients = world.left.clients();
         let ((), there) = while_connecting(&clients, || world.serve_once());
         assert_ne!(world.snapshot(), first, "weir has changed something");
-        assert_eq!(foreign(&world.snapshot()), others);
+        assert_same(&foreign(&world.snapshot()), &others, "others'");
         flows.extend(world.hold());
         are_open(&mut flows, "on the way there");
 
         let ((), back) = while_connecting(&clients, || world.left.give_back(&six()));
-        assert_eq!(foreign(&world.snapshot()), others);
+        assert_same(&foreign(&world.snapshot()), &others, "others'");
         are_open(&mut flows, "on the way back");
         let ((), again) = while_connecting(&clients, || world.serve_once());
         are_open(&mut flows, "at the second time");

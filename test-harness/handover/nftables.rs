@@ -6,7 +6,7 @@ use weir::lab::Host;
 use crate::shared::served::{objects_away, six};
 use crate::shared::stream::while_connecting;
 use crate::shared::variants::on_each_variant;
-use crate::snapshot::foreign;
+use crate::snapshot::{assert_same, foreign};
 use crate::tables;
 use crate::world::{World, are_open};
 
@@ -82,5 +82,5 @@ fn tables_of_others_stay() {
     let Some(world) = World::new(weir::kernel::xtables::variant::Variant::Nft) else { return };
     let before = world.snapshot();
     assert_eq!(remove_tables(world.node()), 0);
-    assert_eq!(world.snapshot(), before);
+    assert_same(&world.snapshot(), &before, "others' tables");
 }

@@ -15,6 +15,12 @@ pub const COUNTERS: [&str; 3] = ["bytes_of_admin", "ct_state_invalid_dropped_pkt
 pub fn snapshot(host: &Host) -> Vec<String> {
     let run = |program: &str, arguments: &[&str]| host.check(program, arguments, "").unwrap();
     let mut lines: Vec<String> = all_rules(host).lines().map(str::to_owned).collect();
+    // The order of chains among each other is the tool's. That of a chain's rules is not.
+    let chain = |line: &str| line.starts_with("-A ").then(|| line.split(' ').nth(1).unwrap_or_default().to_owned());
+    let of_table = lines.chunk_by_mut(|a, b| a.starts_with("-A ") == b.starts_with("-A "));
+    of_table.for_each(|rules| rules.sort_by_key(|line| chain(line)));
+    let of_table = lines.chunk_by_mut(|a, b| a.starts_with(':') == b.starts_with(':'));
+    of_table.filter(|lines| lines.iter().any(|line| line.starts_with(':'))).for_each(<[String]>::sort);
     let sets = run("ipset", &["save"]);
     // The seed of a set's hash is another one each time.
     lines.extend(sets.lines().map(|line| line.split(" initval ").next().unwrap_or_default().to_owned()));
@@ -59,11 +65,23 @@ fn is_ours(line: &str, table: Option<Table>) -> bool {
         return true;
     }
     let names_chain = |word: &str| table.is_some_and(|table| is_owned(table, word));
-    let words: Vec<&str> = line.split(' ').collect();
+    // What stands in quotes is a comment's.
+    let unquoted: String = line.split('"').step_by(2).collect();
+    let words: Vec<&str> = unquoted.split(' ').collect();
     match words[..] {
         ["create" | "add", set, ..] => is_our_set(set),
         ["nfacct", name] => name != COUNTERS[0],
         [first, ..] if first.starts_with(':') => names_chain(&first[1..]),
         _ => words.iter().any(|word| names_chain(word)),
+    }
+}
+
+/// Fails with the lines that one has and the other has not.
+#[track_caller]
+pub fn assert_same(found: &[String], expected: &[String], when: &str) {
+    if found != expected {
+        let (found, expected) = (found.join("\n"), expected.join("\n"));
+        let diff = similar::TextDiff::from_lines(&expected, &found);
+        panic!("{when}:\n{}", diff.unified_diff().header("expected", "found"));
     }
 }

@@ -14,7 +14,7 @@ use crate::program::{Ran, run_in, weir};
 use crate::shared::left::Left;
 use crate::shared::manifests::NODE;
 use crate::shared::world::FLAGS;
-use crate::snapshot::{COUNTERS, foreign, snapshot};
+use crate::snapshot::{COUNTERS, assert_same, foreign, snapshot};
 
 /// The node, with others' rules in both kinds of tables.
 pub struct World {
@@ -74,18 +74,18 @@ impl World {
         let listed = self.cleanup(&["--dry-run"]);
         assert_eq!((listed.code, listed.err.as_str()), (Some(0), ""), "{listed:?}");
         assert!(listed.out.lines().any(|line| line.starts_with('-')), "{}", listed.out);
-        assert_eq!(self.snapshot(), before, "a list changes nothing");
+        assert_same(&self.snapshot(), &before, "a list changes nothing");
 
         let removed = self.cleanup(&[]);
         assert_eq!((removed.code, removed.err.as_str()), (Some(0), ""), "{removed:?}");
         assert_eq!(listed.out.lines().last(), removed.out.lines().last(), "what was listed was removed");
-        assert_eq!(self.snapshot(), left);
+        assert_same(&self.snapshot(), &left, "after cleanup");
         for flags in [&["--dry-run"] as &[&str], &[]] {
             let again = self.cleanup(flags);
             let expected = (Some(0), "Nothing to change.\n", "");
             assert_eq!((again.code, again.out.as_str(), again.err.as_str()), expected, "{flags:?}");
         }
-        assert_eq!(self.snapshot(), left);
+        assert_same(&self.snapshot(), &left, "after cleanup");
         // What leads nowhere is answered by nobody.
         for (host, to) in self.left.clients() {
             let asked = Probe::tcp(to).timeout(std::time::Duration::from_millis(300)).run(host);
@@ -124,8 +124,8 @@ fn add_others(node: &Host) {
     let sets = "create blocklist hash:ip family inet comment\nadd blocklist 203.0.113.9 comment \"KUBE-CLUSTER-IP\"\n\
                 create KUBE-NOT-A-PROXYS hash:net family inet6\nadd KUBE-NOT-A-PROXYS 2001:db8:9::/64\n";
     node.check("ipset", &["restore"], sets).unwrap();
-    let tables = "table inet kube-proxy { chain others { tcp dport 7 counter drop; } }\n\
-                  table ip kube-proxy-of-others { set s { type ipv4_addr; elements = { 203.0.113.9 } } }\n";
+    let tables = "table inet kube-proxy {\nchain others {\ntcp dport 7 counter drop\n}\n}\n\
+                  table ip kube-proxy-of-others {\nset s {\ntype ipv4_addr\nelements = { 203.0.113.9 }\n}\n}\n";
     node.check("nft", &["-f", "-"], tables).unwrap();
     let made = node.run(|| {
         Nfacct::open().unwrap().ensure(COUNTERS[0]).unwrap();

@@ -74,8 +74,9 @@ impl Left {
     pub fn give_back(&self, services: &[Service]) {
         for family in self.world.families() {
             let rules = Book::write(family, services, true);
-            // What it does not own is there already.
-            let own = |line: &&str| !line.starts_with("-A") || line.starts_with("-A KUBE-");
+            // What it does not own is there already, and would be emptied if it was declared.
+            let others = |line: &str| line.starts_with("-A ") || line.starts_with(':');
+            let own = |line: &&str| !others(line) || line.starts_with("-A KUBE-") || line.starts_with(":KUBE-");
             let own: String = rules
                 .lines()
                 .filter(own)
