@@ -1,62 +1,57 @@
-//! What the flags mean on this host: asks the system, once, and checks what belongs together. `host` is what the system
-//! says; `ipvs` and `egress` are the parts of IPVS mode and of node egress.
+//! What flags and file mean on this host: asks the system, once, and checks what belongs together. [`complete()`] is the
+//! way from what was typed to what is done; `host` is what the system says; `ipvs` and `egress` are the parts of IPVS mode
+//! and of node egress.
 
+mod complete;
 mod egress;
 mod host;
 mod ipvs;
+mod typed;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use complete::{Action, Completed, ConntrackOptions, Endpoints, Settled, complete};
 pub use host::{HostFacts, interface_addresses};
 
 use super::Failure;
-use super::options::{DetectLocalMode, NodePortAddress, ProxyMode, RuleOptions, SourceOptions};
+use super::options::{DetectLocalMode, NodePortAddress, ProxyMode, RuleOptions};
 use crate::model::{LocalDetector, NodePortAddresses, Settings};
 use crate::net::{Family, PerFamily};
 use crate::state::Node;
 
-/// The name of this node: the flag, or the host's name; trimmed and in lower case (contract 1.7).
-pub fn node_name(source: &SourceOptions) -> Result<Arc<str>, Failure> {
-    let name = match source.hostname_override.as_deref().filter(|name| !name.is_empty()) {
-        Some(name) if name.trim().is_empty() => {
-            return Err(Failure::new(format!(
-                "--hostname-override {name:?}: empty hostname-override is invalid: give the node's name"
-            )));
-        }
-        Some(name) => name.to_owned(),
-        None => nix::unistd::gethostname()
+/// The name of this node: what was said, or the host's name; trimmed and in lower case (contract 1.7).
+///
+/// # Errors
+/// Neither has a letter.
+fn node_name(said: &str) -> Result<Arc<str>, Failure> {
+    let name = match said {
+        "" => nix::unistd::gethostname()
             .map_err(|errno| Failure::new(format!("cannot read the host's name: {errno}; use --hostname-override")))?
             .to_string_lossy()
             .into_owned(),
+        name if name.trim().is_empty() => {
+            return Err(Failure::new(format!("empty hostname: hostnameOverride {name:?} is no name: give the node's")));
+        }
+        name => name.to_owned(),
     };
     let name = name.trim().to_lowercase();
     if name.is_empty() { Err(Failure::new("this host has no name: use --hostname-override")) } else { Ok(name.into()) }
 }
 
-/// The flags checked against each other (contract 1.6): what cannot be told from one flag alone.
+/// What weir is stricter about than kube-proxy, which would fail later: in the kernel, or not at all.
 ///
 /// # Errors
 /// One line that names the flags and values.
-pub fn check(rules: &RuleOptions) -> Result<(), Failure> {
+fn check(rules: &RuleOptions) -> Result<(), Failure> {
     match rules.detect_local_mode {
-        DetectLocalMode::ClusterCidr => check_cluster_cidr(&rules.cluster_cidr)?,
-        DetectLocalMode::NodeCidr => {}
-        DetectLocalMode::BridgeInterface => {
-            check_interface("BridgeInterface", "--pod-bridge-interface", &rules.pod_bridge_interface, 15)?;
-        }
+        DetectLocalMode::ClusterCidr | DetectLocalMode::NodeCidr => {}
+        DetectLocalMode::BridgeInterface => check_interface("--pod-bridge-interface", &rules.pod_bridge_interface, 15)?,
         DetectLocalMode::InterfaceNamePrefix => {
-            let flag = "--pod-interface-name-prefix";
-            check_interface("InterfaceNamePrefix", flag, &rules.pod_interface_name_prefix, 14)?;
+            check_interface("--pod-interface-name-prefix", &rules.pod_interface_name_prefix, 14)?;
         }
-    }
-    let addresses: Vec<NodePortAddress> = rules.node_port_addresses().collect();
-    if addresses.len() > 1 && addresses.contains(&NodePortAddress::Primary) {
-        return Err(Failure::new(
-            "--nodeport-addresses: can't use both 'primary' and CIDRs: give `primary` alone, or CIDRs alone",
-        ));
     }
     ipvs::check(rules)?;
     egress::check(rules)
@@ -74,10 +69,8 @@ pub fn doubts(rules: &RuleOptions) -> impl Iterator<Item = &'static str> {
 
 /// An interface's name or the beginning of one, as the kernel allows it: `IFNAMSIZ` of uapi `linux/if.h` is 16, of which
 /// one is the NUL, and another one the `+` after a prefix.
-fn check_interface(mode: &str, flag: &str, value: &Option<String>, longest: usize) -> Result<(), Failure> {
-    let Some(name) = value.as_deref().filter(|name| !name.is_empty()) else {
-        return Err(Failure::new(format!("--detect-local-mode {mode} needs {flag}")));
-    };
+fn check_interface(flag: &str, value: &Option<String>, longest: usize) -> Result<(), Failure> {
+    let name = value.as_deref().unwrap_or_default();
     if name.len() > longest {
         return Err(Failure::new(format!("{flag} {name:?}: an interface has at most {longest} bytes here")));
     }
@@ -108,18 +101,6 @@ pub fn check_families(rules: &RuleOptions, families: &[Family]) -> Result<(), Fa
 
 fn joined(nets: &[IpNet]) -> String {
     nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// One network, or one of each family.
-fn check_cluster_cidr(cidrs: &[IpNet]) -> Result<(), Failure> {
-    match cidrs {
-        [] | [_] => Ok(()),
-        [a, b] if Family::of_net(a) != Family::of_net(b) => Ok(()),
-        _ => Err(Failure::new(format!(
-            "--cluster-cidr {:?}: expected one CIDR, or one IPv4 and one IPv6 CIDR",
-            joined(cidrs)
-        ))),
-    }
 }
 
 /// The settings that rules are planned with: from the flags, the node as the source tells it, and the host.

@@ -4,6 +4,7 @@
 
 pub mod kube;
 pub mod manifest;
+pub mod wait;
 pub mod wire;
 
 use tokio::sync::mpsc;

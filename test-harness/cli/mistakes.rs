@@ -162,7 +162,12 @@ fn flags_are_checked_before_anything_else() {
 
 #[test]
 fn commands_are_known() {
-    failed(&run(weir(&["prox"])), 1, "unknown command \"prox\": there are proxy, diff, demo; try `weir --help`", &[]);
+    failed(
+        &run(weir(&["prox"])),
+        1,
+        "unknown command \"prox\": there are proxy, diff, cleanup, demo; try `weir --help`",
+        &[],
+    );
     let ran = run(weir(&[] as &[&str]));
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
     assert!(ran.err.contains("Usage: weir <COMMAND>"), "{}", ran.err);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use nix::sched::{CloneFlags, setns};
 use tokio::sync::{mpsc, oneshot};
-use weir::cmd::proxy::{NodeConfig, RunningNode};
+use weir::cmd::proxy::{NodeConfig, Observers, RunningNode};
 use weir::cmd::{Cli, Command, Failure};
 use weir::engine::{Handle, Pacing, Status};
 use weir::kernel::xtables::Driver;
@@ -44,7 +44,7 @@ impl Weir {
             setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let node = RunningNode::start(config, driver, receiver)?;
+                let node = RunningNode::start(config, driver, receiver, Observers::default())?;
                 report.send(node.handle().clone()).unwrap();
                 let stopped = async {
                     // An error is a sender that was dropped, which means the same.

@@ -11,7 +11,7 @@ use super::{Failure, failure};
 use crate::cmd::options::{
     DetectLocalMode, EgressOptions, IptablesDriver, IpvsOptions, ProxyMode, RuleOptions, VariantChoice,
 };
-use crate::cmd::proxy::{NodeConfig, RunningNode};
+use crate::cmd::proxy::{NodeConfig, Observers, RunningNode};
 use crate::engine::{Handle, Pacing, Status};
 use crate::kernel::xtables::Driver;
 use crate::lab::Host;
@@ -147,7 +147,7 @@ fn serve(
     runtime.block_on(async {
         let source = manifest::Config { dir, node_name: Arc::clone(&config.node_name) };
         let (updates, _) = manifest::start(source).map_err(failure)?;
-        let node = RunningNode::start(config, driver, updates)?;
+        let node = RunningNode::start(config, driver, updates, Observers::default())?;
         if report.send(node.handle().clone()).is_err() {
             return Ok(());
         }

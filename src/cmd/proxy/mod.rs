@@ -3,20 +3,22 @@
 mod config_file;
 mod facts;
 mod flows;
+mod gate;
+mod keeper;
 mod mode;
 mod node;
 mod source;
 
-use std::sync::Arc;
-
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use node::{NodeConfig, RunningNode};
+pub use node::{NodeConfig, Observers, RunningNode};
 pub use source::{Opened, Origin, open};
 
-use super::options::{LogOptions, PacingOptions, RuleOptions, SourceChoice, SourceOptions};
-use super::{Failure, live, settle};
+use super::logging::Loudness;
+use super::options::{ProxyOptions, RuleOptions, SourceChoice};
+use super::settle::{Action, Completed, Settled};
+use super::{Failure, live, settle, write_config};
 use crate::engine::Pacing;
 use crate::kernel::xtables::Driver;
 
@@ -24,13 +26,7 @@ use crate::kernel::xtables::Driver;
 #[derive(Debug, Args)]
 pub struct ProxyArgs {
     #[command(flatten)]
-    pub source: SourceOptions,
-    #[command(flatten)]
-    pub rules: RuleOptions,
-    #[command(flatten)]
-    pub pacing: PacingOptions,
-    #[command(flatten)]
-    pub log: LogOptions,
+    pub options: ProxyOptions,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -39,11 +35,21 @@ pub struct ProxyArgs {
 /// One line. Whatever is wrong with flags, permissions, tools or the source's credentials is found before anything in
 /// the kernel is touched.
 pub fn run(args: ProxyArgs) -> Result<(), Failure> {
-    args.log.start();
-    settle::check(&args.rules)?;
-    let pacing = args.pacing.settle(args.rules.proxy_mode)?;
-    let node_name = settle::node_name(&args.source)?;
-    let source = args.source.choice()?;
+    if args.options.tell_version()? {
+        return Ok(());
+    }
+    args.options.tell_deprecated();
+    let completed = Completed::read(&args.options)?;
+    completed.start_logging(Loudness::Running)?;
+    completed.validate()?;
+    if let Some(path) = args.options.write_config_to() {
+        return write_config::write(completed.config(), path);
+    }
+    let Settled { rules, pacing, node_name, source, action, .. } = completed.settle()?;
+    if action != Action::Serve {
+        return Err(Failure::new("--cleanup and --init-only are not there yet"));
+    }
+    let source = source.choice()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -52,11 +58,11 @@ pub fn run(args: ProxyArgs) -> Result<(), Failure> {
     runtime.block_on(async {
         let stop = StopSignals::listen()?;
         let opened = source::open(&source, &node_name).await?;
-        let driver = live::open_for_writing(&args.rules)?;
-        settle::check_families(&args.rules, &driver.families())?;
-        log_settled(&node_name, &source, &args.rules, &pacing, &driver);
-        let config = NodeConfig { node_name, rules: args.rules, pacing };
-        let node = RunningNode::start(config, driver, opened.updates)?;
+        let driver = live::open_for_writing(&rules)?;
+        settle::check_families(&rules, &driver.families())?;
+        log_settled(&node_name, &source, &rules, &pacing, &driver);
+        let config = NodeConfig { node_name, rules, pacing };
+        let node = RunningNode::start(config, driver, opened.updates, Observers::default())?;
         node.until(stop.first()).await
     })
 }
@@ -64,7 +70,6 @@ pub fn run(args: ProxyArgs) -> Result<(), Failure> {
 /// One line that says what this process is going to do, and one for what it cannot do.
 fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacing: &Pacing, driver: &Driver) {
     let families: Vec<&str> = driver.families().iter().map(|family| family.as_str()).collect();
-    let detect_local = rules.detect_local_mode.to_possible_value();
     tracing::info!(
         node,
         %source,
@@ -72,7 +77,7 @@ fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacin
         variant = %driver.variant(),
         %driver,
         families = families.join(","),
-        detect_local = detect_local.as_ref().map(|mode| mode.get_name()),
+        detect_local = rules.detect_local_mode.as_str(),
         sync_period = ?pacing.sync_period,
         min_sync_period = ?pacing.min_sync_period,
         version = env!("CARGO_PKG_VERSION"),

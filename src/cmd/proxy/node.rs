@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::facts::{NodeFacts, SettingsKeeper};
+use super::facts::{Followers, NodeFacts, Told};
 use super::flows::UdpFlows;
+use super::gate::NodeGate;
+use super::keeper::SettingsKeeper;
 use super::mode::{self, IpvsKernel};
 use crate::cmd::accounting::Accounting;
 use crate::cmd::options::{ProxyMode, RuleOptions};
 use crate::cmd::settle::HostFacts;
 use crate::cmd::{Failure, live};
-use crate::engine::{Handle, Hooks, KernelThread, Pacing, Runner};
+use crate::engine::{Handle, Hooks, KernelThread, Listener, Pacing, Runner};
 use crate::kernel::conntrack::{Timing, Worker};
 use crate::kernel::watch::{OwnWrites, Watch, WatchConfig};
 use crate::kernel::xtables::Driver;
@@ -29,11 +31,27 @@ pub struct NodeConfig {
     pub pacing: Pacing,
 }
 
+/// Who else is told what happens on a node.
+pub struct Observers {
+    /// Facts are complete once it is open.
+    pub gate: NodeGate,
+    pub told: Told,
+    pub notices: Listener,
+}
+
+impl Default for Observers {
+    /// Nobody, and the Node is not waited for.
+    fn default() -> Self {
+        Observers { gate: NodeGate::open(), told: Box::new(|_, _| {}), notices: Box::new(|_| {}) }
+    }
+}
+
 /// A node that serves.
 pub struct RunningNode {
     runner: Runner<NodeFacts>,
     handle: Handle,
     settings: Arc<SettingsKeeper>,
+    gate: Arc<NodeGate>,
     /// How often the state is logged at debug level.
     status_period: Duration,
     watch: Watch,
@@ -47,7 +65,12 @@ impl RunningNode {
     ///
     /// # Errors
     /// Something that the mode needs is missing, a sysctl that cannot be set, a thread that cannot be started.
-    pub fn start(config: NodeConfig, driver: impl Into<Driver>, updates: Updates) -> Result<Self, Failure> {
+    pub fn start(
+        config: NodeConfig,
+        driver: impl Into<Driver>,
+        updates: Updates,
+        observers: Observers,
+    ) -> Result<Self, Failure> {
         let (mut driver, own) = (driver.into(), OwnWrites::new());
         driver.tell(own.clone());
         let (families, variant) = (driver.families(), driver.variant());
@@ -76,9 +99,12 @@ impl RunningNode {
         let backend = mode::backend(&config.rules, &config.node_name, driver, ipvs, settings.shared())?;
         let kernel = KernelThread::spawn(backend, hooks).map_err(|error| thread_failed(&error))?;
         let options = Options { families: PerFamily::new(|family| families.contains(&family)), ..Options::default() };
-        let facts = NodeFacts::new(config.node_name, options, settings.clone());
+        let gate = Arc::new(observers.gate);
+        let followers = Followers { settings: settings.clone(), gate: gate.clone(), told: observers.told };
+        let facts = NodeFacts::new(config.node_name, options, followers);
         let status_period = config.pacing.sync_period;
         let (runner, handle) = Runner::new(config.pacing, facts, updates, kernel);
+        let runner = runner.telling(observers.notices);
         settings.tell(handle.clone());
         let (engine, hosts) = (handle.clone(), settings.clone());
         let watch = Watch::spawn(WatchConfig {
@@ -89,7 +115,7 @@ impl RunningNode {
             on_addresses: Box::new(move || hosts.look_at_host()),
         })
         .map_err(|error| thread_failed(&error))?;
-        Ok(RunningNode { runner, handle, settings, status_period, watch })
+        Ok(RunningNode { runner, handle, settings, gate, status_period, watch })
     }
 
     /// The running engine, to be asked and nudged.
@@ -100,12 +126,19 @@ impl RunningNode {
     /// Serves until `shutdown` is ready; rules stay.
     ///
     /// # Errors
-    /// The source or the kernel thread ended by itself.
+    /// The source or the kernel thread ended by itself, or the Node did not come.
     pub async fn until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
-        let RunningNode { runner, handle, settings, status_period, watch: _watching } = self;
+        let RunningNode { runner, handle, settings, gate, status_period, watch: _watching } = self;
         let look = every(status_period.min(HOST_PERIOD), || settings.look_at_host());
         let report = every(status_period, || log_status(&handle));
+        let keep = async {
+            match gate.keep(&handle).await {
+                Ok(()) => std::future::pending().await,
+                Err(failure) => failure,
+            }
+        };
         tokio::select! {
+            failure = keep => Err(failure),
             ended = runner.run(shutdown) => ended.map_err(|error| Failure::new(error.to_string())),
             () = look => Ok(()),
             () = report => Ok(()),

@@ -34,12 +34,14 @@ pub struct IpvsHooks {
     pub clock: Box<dyn Fn() -> UnixSeconds + Send>,
     /// How many virtual servers there are, after each compare that repairs.
     pub counted: Box<dyn FnMut(usize) + Send>,
+    /// A service port cannot be served at this virtual server, which is somebody else's. Told once.
+    pub denied: Box<dyn FnMut(&VirtualServerKey, &ServicePortKey) + Send>,
 }
 
 impl Default for IpvsHooks {
     /// The system's clock; nobody is told.
     fn default() -> Self {
-        IpvsHooks { clock: Box::new(now), counted: Box::new(|_| {}) }
+        IpvsHooks { clock: Box::new(now), counted: Box::new(|_| {}), denied: Box::new(|_, _| {}) }
     }
 }
 
@@ -217,6 +219,7 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
                 "the virtual server {key} is there already and is not weir's, so the service is not served there: \
                  remove it (`ipvsadm -D`), or give the service another address or port"
             );
+            (self.hooks.denied)(key, port);
         }
         self.denied = denied;
     }

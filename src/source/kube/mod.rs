@@ -29,6 +29,7 @@ mod problems;
 mod protobuf;
 mod reflector;
 mod replay;
+mod requests;
 mod resource;
 mod status;
 mod step;
@@ -45,7 +46,12 @@ use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, connect};
 pub use replay::Replay;
+<<<<<<< HEAD
+pub use requests::{Finished, Observer};
 pub use status::{KindStatus, Status};
+=======
+pub use status::{KindStatus, ProblemListener, Status};
+>>>>>>> wt-host
 pub use stream::Encoding;
 pub use tuning::Tuning;
 
@@ -64,12 +70,28 @@ pub struct Config {
     /// The Node to follow.
     pub node_name: String,
     pub tuning: Tuning,
+<<<<<<< HEAD
+    /// Who is told of requests.
+    pub observer: Observer,
+=======
+    pub on_problem: ProblemListener,
+>>>>>>> wt-host
 }
 
 impl Config {
     /// In-cluster credentials and default tuning.
     pub fn new(node_name: impl Into<String>) -> Config {
-        Config { kubeconfig: None, master: None, node_name: node_name.into(), tuning: Tuning::default() }
+        Config {
+            kubeconfig: None,
+            master: None,
+            node_name: node_name.into(),
+            tuning: Tuning::default(),
+<<<<<<< HEAD
+            observer: Observer::default(),
+=======
+            on_problem: ProblemListener::default(),
+>>>>>>> wt-host
+        }
     }
 }
 
@@ -84,7 +106,7 @@ pub fn followed() -> Vec<&'static str> {
 /// Must be called within a tokio runtime.
 pub fn start(client: &Client, config: &Config) -> (Updates, Arc<Status>) {
     let (sender, updates) = mpsc::channel(QUEUE);
-    let status = Arc::new(Status::default());
+    let status = Arc::new(Status::telling(config.on_problem.clone()));
     let mut tasks = JoinSet::new();
     for kind in Kind::ALL {
         let resource = Resource::new(kind, &config.node_name);
