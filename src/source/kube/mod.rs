@@ -46,12 +46,8 @@ use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, connect};
 pub use replay::Replay;
-<<<<<<< HEAD
 pub use requests::{Finished, Observer};
-pub use status::{KindStatus, Status};
-=======
 pub use status::{KindStatus, ProblemListener, Status};
->>>>>>> wt-host
 pub use stream::Encoding;
 pub use tuning::Tuning;
 
@@ -70,12 +66,9 @@ pub struct Config {
     /// The Node to follow.
     pub node_name: String,
     pub tuning: Tuning,
-<<<<<<< HEAD
     /// Who is told of requests.
     pub observer: Observer,
-=======
     pub on_problem: ProblemListener,
->>>>>>> wt-host
 }
 
 impl Config {
@@ -86,11 +79,8 @@ impl Config {
             master: None,
             node_name: node_name.into(),
             tuning: Tuning::default(),
-<<<<<<< HEAD
             observer: Observer::default(),
-=======
             on_problem: ProblemListener::default(),
->>>>>>> wt-host
         }
     }
 }
