@@ -124,7 +124,10 @@ fn expand<'a>(prefix: &str, text: &'a str, found: &mut BTreeSet<String>) -> &'a 
 
 /// Modules that may not mention others, by the beginnings of their paths.
 const RULES: &[(&str, &[&str])] = &[
-    ("text", &["net", "state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab", "config"]),
+    (
+        "text",
+        &["net", "state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab", "config"],
+    ),
     ("config", &["state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("net", &["state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("state", &["resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),

@@ -29,8 +29,11 @@ use super::colour::Colour;
 use super::diff::grouping::Grouped;
 use super::diff::owners::Owners;
 use super::diff::{finish, json, text};
-use super::options::LogOptions;
+use super::logging::Loudness;
+use super::options::ProxyOptions;
+use super::settle::Completed;
 use super::{Failure, live};
+use crate::config;
 use crate::kernel::nftables::{KUBE_PROXY_TABLE, NftTables, Tables};
 use find::Leftovers;
 use node::Node;
@@ -74,7 +77,7 @@ pub struct CleanupArgs {
     #[arg(long, value_name = "CIDR[,CIDR...]", value_delimiter = ',', value_parser = network)]
     pub ipvs_exclude_cidrs: Vec<IpNet>,
     #[command(flatten)]
-    pub log: LogOptions,
+    pub log: config::LogFlags,
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
@@ -87,7 +90,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 /// # Errors
 /// kube-proxy's phrase, with everything that could not be read or removed and why. All else is gone.
 pub fn run(args: &CleanupArgs) -> Result<(), Failure> {
-    args.log.start_quiet();
+    start_logging(&args.log)?;
     let (mut node, leftovers) = look(&args.ipvs_exclude_cidrs)?;
     let problems = if args.dry_run {
         print(args, &leftovers.grouped())?;
@@ -98,6 +101,11 @@ pub fn run(args: &CleanupArgs) -> Result<(), Failure> {
         remove::all(&mut node, leftovers)
     };
     told(&problems)
+}
+
+fn start_logging(log: &config::LogFlags) -> Result<(), Failure> {
+    let kube_proxy = config::Flags { log: log.clone(), ..config::Flags::default() };
+    Completed::read(&ProxyOptions { kube_proxy, ..ProxyOptions::default() })?.start_logging(Loudness::Answering)
 }
 
 /// What `--cleanup` of `weir proxy` does. Virtual servers at addresses of these networks stay

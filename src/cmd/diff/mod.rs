@@ -159,7 +159,13 @@ impl Outcome {
         difference.rules = comparison.finish();
         against.adjust(&mut difference);
         warn_of_denied(&planner);
-        Ok(Outcome { difference, model, planner, variant: against.variant(options.iptables_variant), mode: options.proxy_mode })
+        Ok(Outcome {
+            difference,
+            model,
+            planner,
+            variant: against.variant(options.iptables_variant),
+            mode: options.proxy_mode,
+        })
     }
 
     fn print(&self, args: &DiffArgs) -> Result<(), Failure> {

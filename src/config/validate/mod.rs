@@ -6,8 +6,8 @@ mod rules;
 
 use std::fmt;
 
-pub use error::{FieldError, Subject};
 pub(super) use error::aggregate;
+pub use error::{FieldError, Subject};
 pub(super) use rules::split_host_port;
 
 use super::{Config, FeatureGates};

@@ -71,9 +71,9 @@ impl Description {
 
     /// What is counted in, where the name says so.
     pub fn unit(&self) -> Option<&'static str> {
-        ["seconds", "bytes"].into_iter().find(|unit| {
-            self.family().strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'))
-        })
+        ["seconds", "bytes"]
+            .into_iter()
+            .find(|unit| self.family().strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))
     }
 
     /// A family of one sample without labels.

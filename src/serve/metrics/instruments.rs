@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::family::{Distribution, Value};
 
 /// kube-proxy's classes of durations of its own work, in seconds: 1 ms, doubling up to 16 s (contract 6.4).
-pub const WORK: [f64; 15] = [
-    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
-];
+pub const WORK: [f64; 15] =
+    [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
 
 /// Classes of requests to an API server, in seconds, as all clients written in Go have them.
 pub const REQUESTS: [f64; 11] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 60.0];

@@ -1,9 +1,8 @@
 //! kube-proxy's metrics (contract 6.4): names, types, labels and help texts as its 1.36 gives them.
 
+use super::family::Description;
 use super::family::Kind::{Counter, Gauge, Histogram};
 use super::family::Stability::{Alpha, Beta};
-use super::family::Description;
-
 
 macro_rules! catalogue {
     ($($constant:ident = $stability:ident $kind:ident $name:literal: $help:literal;)*) => {

@@ -160,11 +160,7 @@ fn failures(description: Description, failures: Failures, unreadable: Option<u64
 }
 
 fn difference(kind: &DifferenceKind) -> Labels {
-    vec![
-        ("ip_family", kind.family.as_str().into()),
-        ("table", kind.table.into()),
-        ("kind", kind.kind.into()),
-    ]
+    vec![("ip_family", kind.family.as_str().into()), ("table", kind.table.into()), ("kind", kind.kind.into())]
 }
 
 /// What the parts of the node tell.

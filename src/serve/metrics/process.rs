@@ -5,11 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::family::{Description, Family, Kind};
 
-const CPU: Description = Description::plain(
-    "process_cpu_seconds_total",
-    Kind::Counter,
-    "Total user and system CPU time spent in seconds.",
-);
+const CPU: Description =
+    Description::plain("process_cpu_seconds_total", Kind::Counter, "Total user and system CPU time spent in seconds.");
 const MAX_FDS: Description =
     Description::plain("process_max_fds", Kind::Gauge, "Maximum number of open file descriptors.");
 const OPEN_FDS: Description = Description::plain("process_open_fds", Kind::Gauge, "Number of open file descriptors.");

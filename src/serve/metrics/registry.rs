@@ -273,9 +273,9 @@ impl Metrics {
         let mut families = vec![
             self.per_family(kube::SYNC, of(|syncs| syncs.all.read())),
             self.per_family(kube::RESTORE_FAILURES, of(|syncs| syncs.failures.get().into())),
-            kube::SYNCED_AT.with(self.served().filter_map(|family| {
-                Some((ip_family(family), self.synced_at.get(family).get()?.into()))
-            })),
+            kube::SYNCED_AT.with(
+                self.served().filter_map(|family| Some((ip_family(family), self.synced_at.get(family).get()?.into()))),
+            ),
         ];
         if self.setup.mode == Mode::Iptables {
             families.push(self.per_family(kube::SYNC_FULL, of(|syncs| syncs.full.read())));
@@ -289,7 +289,8 @@ impl Metrics {
     fn changes_in_force(&self) -> Vec<Family> {
         let no_local = lock(&self.no_local);
         let count = |ports: &BTreeSet<ServicePortKey>, family| ports.iter().filter(|key| key.family == family).count();
-        let labels = |family, policy: &'static str| vec![("ip_family", as_str(family)), ("traffic_policy", policy.into())];
+        let labels =
+            |family, policy: &'static str| vec![("ip_family", as_str(family)), ("traffic_policy", policy.into())];
         let samples = self.served().flat_map(|family| {
             [
                 (labels(family, "internal"), count(&no_local.internal, family).into()),
@@ -342,7 +343,8 @@ impl Metrics {
         let numbers = tables.filter_map(|(family, table)| Some((family, table, readings.rules(family, table)?)));
         let numbers: Vec<_> = numbers.collect();
         let labels = |family, table: &'static str| vec![("table", table.into()), ("ip_family", as_str(family))];
-        families.push(kube::RULES.with(numbers.iter().map(|(f, table, rules)| (labels(*f, table), rules.owned.into()))));
+        families
+            .push(kube::RULES.with(numbers.iter().map(|(f, table, rules)| (labels(*f, table), rules.owned.into()))));
         families.push(kube::RULES_LAST.with(numbers.iter().map(|(f, t, rules)| (labels(*f, t), rules.last.into()))));
         families
     }

@@ -26,7 +26,8 @@ pub struct Statusz {
 
 impl Statusz {
     pub(super) fn text(&self) -> String {
-        let started = Timestamp::try_from(self.started).map(|time| time.strftime("%a %b %e %H:%M:%S UTC %Y").to_string());
+        let started =
+            Timestamp::try_from(self.started).map(|time| time.strftime("%a %b %e %H:%M:%S UTC %Y").to_string());
         let up = up(self.started.elapsed().unwrap_or_default());
         format!(
             "\nkube-proxy statusz\n{WARNING}\n\nStarted: {}\nUp: {up}\nBinary version: weir {}\nEmulation version: {}\n\
