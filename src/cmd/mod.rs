@@ -43,6 +43,7 @@ pub enum Command {
     /// Show what would change in the kernel, and change nothing
     Diff(Box<diff::DiffArgs>),
     /// Remove everything that weir or kube-proxy left in the kernel
+    #[command(long_about = cleanup::ABOUT)]
     Cleanup(cleanup::CleanupArgs),
     /// Build a small node in namespaces and send it real connections; needs no root and no cluster
     Demo(demo::DemoArgs),

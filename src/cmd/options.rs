@@ -17,7 +17,7 @@ use ipnet::IpNet;
 
 pub use egress::EgressOptions;
 pub(super) use ipvs::scheduler;
-pub use ipvs::{IpvsFlags, IpvsOptions, SYSCTLS, Timeouts};
+pub use ipvs::{IpvsExtras, IpvsOptions, SYSCTLS, Timeouts};
 pub use version::{VersionFlag, line as version_line, raw as version_raw};
 
 use super::{Failure, duration};
@@ -103,7 +103,7 @@ pub struct OwnOptions {
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = config::switch, action = clap::ArgAction::Set, help_heading = "Pacing")]
     pub drift_report_only: bool,
     #[command(flatten)]
-    pub ipvs: IpvsFlags,
+    pub ipvs: IpvsExtras,
     #[command(flatten)]
     pub egress: EgressOptions,
     /// How long after SIGTERM rules are still kept right while health already fails; 0 ends at once. Rules stay either

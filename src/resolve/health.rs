@@ -53,6 +53,12 @@ impl HealthPorts {
         HealthPorts { node_name, options, told: BTreeMap::new(), complete: false }
     }
 
+    /// Another one goes on for this: it knows what was told, and tells what is different once its own state is ready.
+    pub fn succeed(&mut self, by: HealthPorts) {
+        let told = std::mem::take(&mut self.told);
+        *self = HealthPorts { told, ..by };
+    }
+
     /// What is different after a batch that touched these services. Nothing before the state is
     /// [ready](State::ready): a count that is still growing would send load balancers away.
     pub fn follow(&mut self, state: &State, touched: &Touched) -> Vec<Change> {
@@ -63,7 +69,8 @@ impl HealthPorts {
             return Vec::new();
         }
         self.complete = true;
-        state.service_names().filter_map(|name| self.look_at(state, name)).collect()
+        let before: Vec<ObjectName> = self.told.keys().filter(|name| state.service(name).is_none()).cloned().collect();
+        state.service_names().chain(&before).filter_map(|name| self.look_at(state, name)).collect()
     }
 
     fn look_at(&mut self, state: &State, name: &ObjectName) -> Option<Change> {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use weir::net::Family;
+
 use super::shared::variants::save;
 use super::shared::world::World;
 
@@ -45,16 +47,23 @@ fn without_chance(line: &str) -> String {
 
 /// Addresses of the service device, sorted, and the device itself.
 pub fn device(world: &World) -> Vec<String> {
+    // Not asked for by the name of a device, which may be gone by then.
+    let shown = lines(world, "ip", &["-o", "address", "show"]);
     let of_dummies = lines(world, "ip", &["-o", "link", "show", "type", "dummy"]);
-    let names = of_dummies.iter().filter_map(|line| line.split(' ').nth(1));
+    let names = of_dummies.iter().filter_map(|line| line.split_whitespace().nth(1)?.strip_suffix(':'));
     let addresses = names.flat_map(|name| {
-        let name = name.trim_end_matches(':');
-        let shown = lines(world, "ip", &["-o", "address", "show", "dev", name]);
-        let address = |line: &String| line.split_whitespace().nth(3).unwrap_or_default().to_owned();
-        let all: Vec<String> = shown.iter().map(address).collect();
-        std::iter::once(name.to_owned()).chain(all).collect::<Vec<_>>()
+        let words = shown.iter().map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>());
+        let all = words.filter(|words| words.first() == Some(&name)).filter_map(|words| words.get(2).copied());
+        std::iter::once(name).chain(all).map(str::to_owned).collect::<Vec<_>>()
     });
     sorted(addresses.collect())
+}
+
+/// Addresses that are the node's own for the kernel.
+pub fn local_routes(world: &World, family: Family) -> Vec<String> {
+    let option = if family == Family::V4 { "-4" } else { "-6" };
+    let shown = lines(world, "ip", &[option, "route", "show", "table", "local", "type", "local"]);
+    shown.iter().filter_map(|line| line.split_whitespace().find(|word| *word != "local").map(str::to_owned)).collect()
 }
 
 /// All of IPVS mode but rules.

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir::lab::traffic::{DROP_TIMEOUT, Probe};
-use weir::lab::{EchoServer, Host, Lab, LabConfig, rerun};
+
+use weir::lab::{DROP_TIMEOUT, EchoServer, Host, Lab, LabConfig, Probe, rerun};
 use weir::net::{Family, Protocol};
 
 use crate::cluster::{Api, Folder, NODE, service, slice, to_endpoint};
@@ -38,7 +38,7 @@ fn node_ports_follow_addresses() {
     let _server = EchoServer::start(pod, &[(Protocol::Tcp, 8080)]).unwrap();
     let folder = Folder::new();
     let endpoint = pod.address(Family::V4).unwrap().to_string();
-    let items = json!({"items": [with_node_port("a", "10.96.0.1"), slice("a", &[&endpoint])], "kind": "List"});
+    let items = json!({"items": [with_node_port("a", "10.96.0.1"), slice("a", &[&endpoint])], "apiVersion": "v1", "kind": "List"});
     folder.put("a.json", &items.to_string());
     let source = folder.flag();
     let flags = [

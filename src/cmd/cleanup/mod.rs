@@ -41,7 +41,8 @@ use node::Node;
 /// What the error begins with, as kube-proxy's does (contract 1.7).
 const PHRASE: &str = "encountered an error while tearing down rules";
 
-const ABOUT: &str = "Removes everything that kube-proxy (in iptables, ipvs or nftables mode) or weir left on this node: \
+/// For the help.
+pub const ABOUT: &str = "Removes everything that kube-proxy (in iptables, ipvs or nftables mode) or weir left on this node: \
     chains and rules of both iptables variants, virtual servers, ipsets, the device kube-ipvs0, the nftables tables \
     `kube-proxy`, accounting objects. Needs no API server.\n\n\
     What is not theirs stays: chains of the kubelet and of network plugins, an administrator's rules, other virtual \
@@ -62,7 +63,7 @@ pub enum Output {
 
 /// What can be typed after `weir cleanup`.
 #[derive(Debug, Args)]
-#[command(long_about = ABOUT, next_help_heading = "Cleanup")]
+#[command(next_help_heading = "Cleanup")]
 pub struct CleanupArgs {
     /// List what would go, and remove nothing
     #[arg(long, action = ArgAction::SetTrue)]

@@ -12,6 +12,7 @@ use crate::cmd::options::{
     DetectLocalMode, EgressOptions, IptablesDriver, IpvsOptions, ProxyMode, RuleOptions, VariantChoice,
 };
 use crate::cmd::proxy::{NodeConfig, Observers, RunningNode};
+use crate::config::FeatureGates;
 use crate::engine::{Handle, Pacing, Status};
 use crate::kernel::xtables::Driver;
 use crate::lab::Host;
@@ -130,7 +131,7 @@ fn config() -> Result<NodeConfig, Failure> {
     };
     // There is no crowd of changes to be gathered: no gap between them.
     let pacing = Pacing::new(Duration::ZERO, SYNC_PERIOD);
-    Ok(NodeConfig { node_name: NODE_NAME.into(), rules, pacing })
+    Ok(NodeConfig { node_name: NODE_NAME.into(), rules, pacing, gates: FeatureGates::default() })
 }
 
 fn serve(

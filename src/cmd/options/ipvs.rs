@@ -27,7 +27,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// weir's own flags of IPVS mode.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "IPVS mode")]
-pub struct IpvsFlags {
+pub struct IpvsExtras {
     /// How long an endpoint that goes keeps its TCP connections, where the annotation weir.dev/drain-seconds says
     /// nothing; 0 cuts them at once (weir only)
     #[arg(long = "ipvs-drain-timeout", value_name = "DURATION", default_value = "15m", value_parser = duration::parse)]
@@ -37,10 +37,10 @@ pub struct IpvsFlags {
     pub keep_sysctls: Vec<List<&'static str>>,
 }
 
-impl Default for IpvsFlags {
+impl Default for IpvsExtras {
     /// As if nothing was typed.
     fn default() -> Self {
-        IpvsFlags { drain_timeout: DRAIN_TIMEOUT, keep_sysctls: Vec::new() }
+        IpvsExtras { drain_timeout: DRAIN_TIMEOUT, keep_sysctls: Vec::new() }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::fit::Check;
 use crate::cmd::Failure;
 use crate::cmd::options::{DetectLocalMode, NodePortAddress, RuleOptions};
 use crate::engine::Handle;
@@ -18,6 +19,8 @@ pub struct NodeGate {
     seen: Mutex<Seen>,
     changed: Notify,
     open: AtomicBool,
+    /// Asked when it opens.
+    check: Check,
 }
 
 struct Seen {
@@ -51,7 +54,14 @@ impl NodeGate {
             seen: Mutex::new(Seen { waiting: Waiting::new(waits_for, limits), listed: false, node: None }),
             changed: Notify::new(),
             open: AtomicBool::new(false),
+            check: Box::new(|_| Ok(())),
         }
+    }
+
+    /// With a check of the configuration, once the Node is known.
+    #[must_use]
+    pub fn checking(self, check: Check) -> Self {
+        NodeGate { check, ..self }
     }
 
     pub fn is_open(&self) -> bool {
@@ -80,13 +90,14 @@ impl NodeGate {
     /// Opens the gate when it is time, and tells the engine.
     ///
     /// # Errors
-    /// The Node did not come in time, and without it there are no rules that are right.
+    /// The Node did not come in time, and without it there are no rules that are right; the configuration does not fit it.
     pub async fn keep(&self, engine: &Handle) -> Result<(), Failure> {
-        while !self.is_open() {
+        let mut is_known = self.is_open();
+        while !is_known {
             let (until, told) = match self.look() {
                 Step::Wait { until, told } => (until, told),
                 Step::Go { told } => {
-                    self.open.store(true, Ordering::Release);
+                    is_known = true;
                     (None, told)
                 }
                 Step::Fail(timeout) => return Err(Failure::new(timeout.to_string())),
@@ -96,7 +107,7 @@ impl NodeGate {
                 Some(told) => tracing::info!("{told}"),
                 None => {}
             }
-            if self.is_open() {
+            if is_known {
                 break;
             }
             let late = async {
@@ -110,6 +121,8 @@ impl NodeGate {
                 () = late => {}
             }
         }
+        (self.check)(self.seen.lock().unwrap_or_else(PoisonError::into_inner).node.as_ref())?;
+        self.open.store(true, Ordering::Release);
         engine.facts_may_be_ready();
         Ok(())
     }

@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::cmd::options::RuleOptions;
 use crate::cmd::settle::{self, HostFacts};
 use crate::engine::{Handle, SharedSettings};
-use crate::model::Settings;
+use crate::model::{NodePortAddresses, Settings};
+use crate::net::PerFamily;
 use crate::state::Node;
 
 /// Keeps [`SharedSettings`] right, and tells the engine when they change.
@@ -16,7 +19,12 @@ pub struct SettingsKeeper {
     /// Set once the engine is there.
     engine: OnceLock<Handle>,
     inputs: Mutex<Inputs>,
+    /// Where health check node ports are.
+    health_checks: HealthChecks,
 }
+
+/// Told of where health check node ports are.
+pub type HealthChecks = Arc<watch::Sender<PerFamily<NodePortAddresses>>>;
 
 /// What settings follow while the process runs.
 struct Inputs {
@@ -28,11 +36,12 @@ struct Inputs {
 
 impl SettingsKeeper {
     /// For a host as it is now, and no Node object yet.
-    pub fn new(rules: RuleOptions, host: HostFacts) -> Self {
+    pub fn new(rules: RuleOptions, host: HostFacts, health_checks: HealthChecks) -> Self {
+        health_checks.send_replace(settle::health_check_addresses(&rules, None, &host));
         let settings = settle::settings(&rules, None, &host);
         let shared = Arc::new(Mutex::new(Arc::new(settings)));
         let inputs = Mutex::new(Inputs { host, host_lost: false, node: None });
-        SettingsKeeper { rules, shared, engine: OnceLock::new(), inputs }
+        SettingsKeeper { rules, shared, engine: OnceLock::new(), inputs, health_checks }
     }
 
     /// The settings, kept right.
@@ -88,6 +97,8 @@ impl SettingsKeeper {
     }
 
     fn settle(&self, inputs: &Inputs) {
+        let ports = settle::health_check_addresses(&self.rules, inputs.node.as_ref(), &inputs.host);
+        self.health_checks.send_if_modified(|now| std::mem::replace(now, ports.clone()) != ports);
         let new = settle::settings(&self.rules, inputs.node.as_ref(), &inputs.host);
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if **shared != new {

@@ -18,11 +18,10 @@ use crate::net::{parse_cidr, parse_ip};
 pub(super) fn rules(config: &Config, own: &OwnOptions) -> Result<RuleOptions, Failure> {
     let proxy_mode = mode(config)?;
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let addresses = config.node_port_addresses.iter().flatten();
-    let addresses = addresses.filter_map(|address| match address.as_str() {
+    let address = |text: &str| match text {
         "primary" => Some(NodePortAddress::Primary),
         cidr => parse_cidr(cidr).map(NodePortAddress::Net),
-    });
+    };
     Ok(RuleOptions {
         proxy_mode,
         iptables_variant: own.iptables_variant,
@@ -32,13 +31,18 @@ pub(super) fn rules(config: &Config, own: &OwnOptions) -> Result<RuleOptions, Fa
         pod_bridge_interface: given(&config.detect_local.bridge_interface),
         pod_interface_name_prefix: given(&config.detect_local.interface_name_prefix),
         bind_address: parse_ip(&config.bind_address),
-        nodeport_addresses: vec![List(addresses.collect())],
+        nodeport_addresses: list(&config.node_port_addresses, address),
         iptables_localhost_nodeports: config.iptables.localhost_node_ports,
         iptables_masquerade_bit: u8::try_from(config.iptables.masquerade_bit).unwrap_or_default(),
         masquerade_all: config.masquerade_all,
         ipvs: ipvs(config, own, proxy_mode)?,
         egress: own.egress.clone(),
     })
+}
+
+/// The elements of a list that is valid.
+fn list<T>(texts: &Option<Vec<String>>, parse: impl Fn(&str) -> Option<T>) -> Vec<List<T>> {
+    texts.iter().map(|texts| List(texts.iter().filter_map(|text| parse(text)).collect())).collect()
 }
 
 fn mode(config: &Config) -> Result<ProxyMode, Failure> {
@@ -81,11 +85,10 @@ fn ipvs(config: &Config, own: &OwnOptions, mode: ProxyMode) -> Result<IpvsOption
     let std = |timeout: GoDuration| timeout.to_std().unwrap_or_default();
     let chosen = scheduler(&ipvs.scheduler)
         .map_err(|why| Failure::new(format!("--ipvs-scheduler (ipvs.scheduler in the file): {why}")));
-    let excluded = ipvs.exclude_cidrs.iter().flatten().filter_map(|cidr| parse_cidr(cidr)).collect();
     Ok(IpvsOptions {
         // In another mode nobody reads it.
         scheduler: if mode == ProxyMode::Ipvs { chosen? } else { chosen.unwrap_or(Scheduler::round_robin()) },
-        exclude_cidrs: vec![List(excluded)],
+        exclude_cidrs: list(&ipvs.exclude_cidrs, parse_cidr),
         strict_arp: ipvs.strict_arp,
         tcp_timeout: std(ipvs.tcp_timeout),
         tcpfin_timeout: std(ipvs.tcp_fin_timeout),

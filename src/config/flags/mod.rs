@@ -168,22 +168,22 @@ pub struct PacingFlags {
 #[command(next_help_heading = "IPVS mode")]
 pub struct IpvsFlags {
     /// The scheduler of services that do not ask for another one with the annotation weir.dev/scheduler; rr if empty
-    #[arg(long = "ipvs-scheduler", value_name = "NAME")]
+    #[arg(id = "ipvs-scheduler", long = "ipvs-scheduler", value_name = "NAME")]
     pub scheduler: Option<String>,
     /// Virtual servers with addresses in these networks are somebody else's and never removed
-    #[arg(long = "ipvs-exclude-cidrs", value_name = "CIDR[,CIDR…]", value_parser = list, action = ArgAction::Append)]
+    #[arg(id = "ipvs-exclude-cidrs", long = "ipvs-exclude-cidrs", value_name = "CIDR[,CIDR…]", value_parser = list, action = ArgAction::Append)]
     pub exclude_cidrs: Option<Vec<List>>,
     /// Answer ARP only for addresses of the interface that is asked on (arp_ignore 1, arp_announce 2)
-    #[arg(long = "ipvs-strict-arp", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    #[arg(id = "ipvs-strict-arp", long = "ipvs-strict-arp", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub strict_arp: Option<bool>,
     /// How long an idle TCP connection is kept; 0 leaves the kernel's
-    #[arg(long = "ipvs-tcp-timeout", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
+    #[arg(id = "ipvs-tcp-timeout", long = "ipvs-tcp-timeout", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub tcp_timeout: Option<GoDuration>,
     /// How long a TCP connection is kept after a FIN; 0 leaves the kernel's
-    #[arg(long = "ipvs-tcpfin-timeout", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
+    #[arg(id = "ipvs-tcpfin-timeout", long = "ipvs-tcpfin-timeout", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub tcpfin_timeout: Option<GoDuration>,
     /// How long a UDP flow is kept; 0 leaves the kernel's
-    #[arg(long = "ipvs-udp-timeout", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
+    #[arg(id = "ipvs-udp-timeout", long = "ipvs-udp-timeout", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub udp_timeout: Option<GoDuration>,
 }
 
@@ -220,25 +220,25 @@ pub struct EndpointFlags {
 pub struct ConntrackFlags {
     /// Connections to track for each CPU core; 0 leaves the limit as it is, whatever --conntrack-min says
     /// [default: 32768]
-    #[arg(long = "conntrack-max-per-core", value_name = "NUMBER", allow_negative_numbers = true, value_parser = int32)]
+    #[arg(id = "conntrack-max-per-core", long = "conntrack-max-per-core", value_name = "NUMBER", allow_negative_numbers = true, value_parser = int32)]
     pub max_per_core: Option<i32>,
     /// Connections to track at least [default: 131072]
-    #[arg(long = "conntrack-min", value_name = "NUMBER", allow_negative_numbers = true, value_parser = int32)]
+    #[arg(id = "conntrack-min", long = "conntrack-min", value_name = "NUMBER", allow_negative_numbers = true, value_parser = int32)]
     pub min: Option<i32>,
     /// How long an idle TCP connection is tracked; 0 leaves the kernel's [default: 24h0m0s]
-    #[arg(long = "conntrack-tcp-timeout-established", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
+    #[arg(id = "conntrack-tcp-timeout-established", long = "conntrack-tcp-timeout-established", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub tcp_timeout_established: Option<GoDuration>,
     /// How long a TCP connection is tracked in CLOSE_WAIT; 0 leaves the kernel's [default: 1h0m0s]
-    #[arg(long = "conntrack-tcp-timeout-close-wait", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
+    #[arg(id = "conntrack-tcp-timeout-close-wait", long = "conntrack-tcp-timeout-close-wait", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub tcp_timeout_close_wait: Option<GoDuration>,
     /// Track TCP packets that are out of window too (nf_conntrack_tcp_be_liberal 1)
-    #[arg(long = "conntrack-tcp-be-liberal", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    #[arg(id = "conntrack-tcp-be-liberal", long = "conntrack-tcp-be-liberal", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub tcp_be_liberal: Option<bool>,
     /// How long a UDP flow without a reply is tracked; 0 leaves the kernel's
-    #[arg(long = "conntrack-udp-timeout", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
+    #[arg(id = "conntrack-udp-timeout", long = "conntrack-udp-timeout", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub udp_timeout: Option<GoDuration>,
     /// How long a UDP flow with replies is tracked; 0 leaves the kernel's
-    #[arg(long = "conntrack-udp-timeout-stream", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
+    #[arg(id = "conntrack-udp-timeout-stream", long = "conntrack-udp-timeout-stream", value_name = "DURATION", allow_hyphen_values = true, value_parser = duration)]
     pub udp_timeout_stream: Option<GoDuration>,
 }
 

@@ -1,1 +1,3 @@
+//! Rows of the scenarios, what others write, and whatever anybody could write.
 
+mod catalogue;

@@ -10,36 +10,33 @@ use crate::net::{Family, PerFamily};
 /// How the families are that an engine serves; others are never told of.
 pub fn of_engine(engine: Handle, families: &[Family]) -> impl Fn(Family) -> FamilyHealth + Send + Sync + 'static {
     let is_served = PerFamily::new(|family| families.contains(&family));
-    let stamps = Mutex::new(PerFamily::<Option<Stamp>>::default());
+    let stamps = Mutex::new(PerFamily::<Stamp>::default());
     move |family| {
         if !*is_served.get(family) {
             return FamilyHealth::default();
         }
         let now = engine.clock().now();
-        let mut health = of_status(&engine.status(), family, now);
+        let OfStatus { told, updated } = of_status(&engine.status(), family, now);
         let mut stamps = stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = stamps.get_mut(family);
-        *stamp = health.updated.map(|at| match stamp.take() {
-            Some(known) if known.at == at => known,
-            _ => Stamp::of(at, now),
-        });
-        health.told.last_updated = stamp.map(|stamp| stamp.time);
-        health.told
+        let last_updated = updated.map(|at| stamps.get_mut(family).time_of(at, now));
+        FamilyHealth { last_updated, ..told }
     }
 }
 
-/// A moment with the time of day that it had when it was first asked for: the same answer every time.
-#[derive(Clone, Copy)]
-struct Stamp {
-    at: Moment,
-    time: SystemTime,
-}
+/// The last moment that was asked for, with the time of day that it had then: the same answer every time, whatever happens to
+/// the system's clock.
+#[derive(Clone, Copy, Default)]
+struct Stamp(Option<(Moment, SystemTime)>);
 
 impl Stamp {
-    fn of(at: Moment, now: Moment) -> Self {
-        let ago = now.saturating_sub(at);
-        let time = SystemTime::now();
-        Stamp { at, time: time.checked_sub(ago).unwrap_or(time) }
+    fn time_of(&mut self, at: Moment, now: Moment) -> SystemTime {
+        if let Some((_, time)) = self.0.filter(|(known, _)| *known == at) {
+            return time;
+        }
+        let today = SystemTime::now();
+        let time = today.checked_sub(now.saturating_sub(at)).unwrap_or(today);
+        self.0 = Some((at, time));
+        time
     }
 }
 
@@ -81,6 +78,17 @@ mod tests {
         let seen = of_status(status, family, now);
         assert_eq!(seen.told.healthy, seen.told.reason.is_none());
         (seen.updated, seen.told.healthy)
+    }
+
+    #[test]
+    fn a_moment_has_one_time_of_day() {
+        let mut stamp = Stamp::default();
+        let began = SystemTime::now();
+        let first = stamp.time_of(s(5), s(15));
+        let ago = began.duration_since(first).unwrap();
+        assert!(ago <= s(10) && ago > s(9), "{ago:?}");
+        assert_eq!(stamp.time_of(s(5), s(16)), first);
+        assert!(stamp.time_of(s(17), s(17)) > first);
     }
 
     #[test]

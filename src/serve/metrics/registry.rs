@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::family::{Description, Family, Labels, Stability, Value};
-use super::instruments::{Counter, Histogram, PROGRAMMING, Timestamp, WORK};
+use super::instruments::{Counter, Histogram, PROGRAMMING, REQUESTS, Timestamp, WORK};
 use super::readings::Readings;
-use super::requests::Requests;
 use super::text::{Format, write};
 use super::{kube, own, process};
 use crate::engine::{Finished, Handle, Status, Task};
@@ -19,16 +18,18 @@ use crate::state::TrafficPolicy;
 /// Where the clock of the engine and the system's are further apart than this, the system's was set.
 const CLOCK_WAS_SET: f64 = 0.5;
 
+/// Codes of answers, methods and hosts are few; beyond this nobody would look at them.
+const MOST_REQUESTS: usize = 1_000;
+
 /// Which of kube-proxy's modes; some metrics are of one of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    #[default]
     Iptables,
     Ipvs,
 }
 
-/// What does not change. The default serves no family.
-#[derive(Clone, Debug, Default)]
+/// What does not change while a configuration is in force.
+#[derive(Clone, Debug)]
 pub struct Setup {
     pub mode: Mode,
     /// The families that are served.
@@ -37,8 +38,6 @@ pub struct Setup {
     pub version: String,
     /// Gates that are known, as the configuration has them.
     pub features: Vec<Feature>,
-    /// Fed by whoever sends requests to the API server.
-    pub requests: Requests,
 }
 
 /// A gate.
@@ -65,21 +64,39 @@ pub enum Reload {
     Rejected,
 }
 
+/// The request of a client that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub method: &'a str,
+    pub host: &'a str,
+    /// `None`: no answer came.
+    pub code: Option<u16>,
+    /// A watch is counted, but not timed.
+    pub is_watch: bool,
+    pub took: Duration,
+}
+
 /// All metrics. Hooks take `&self` and are cheap; they may be called from any thread, before and after everything.
 pub struct Metrics {
-    setup: Setup,
-    engine: OnceLock<Handle>,
+    node: RwLock<Node>,
     /// When the engine's clock began, by the system's clock.
     origin: AtomicU64,
-    readings: OnceLock<Box<dyn Readings>>,
     synced_at: PerFamily<Timestamp>,
     syncs: PerFamily<Syncs>,
     programming: PerFamily<Histogram>,
     conntrack: PerFamily<Histogram>,
     no_local: Mutex<NoLocal>,
     probes: Mutex<BTreeMap<(bool, u16), u64>>,
+    requests: Mutex<Requests>,
     reloads_applied: Counter,
     reloads_rejected: Counter,
+}
+
+/// The node of the moment: another one after the configuration changed.
+struct Node {
+    setup: Setup,
+    engine: Option<Handle>,
+    readings: Box<dyn Readings>,
 }
 
 /// Kernel actions.
@@ -98,14 +115,20 @@ struct NoLocal {
     external: BTreeSet<ServicePortKey>,
 }
 
+#[derive(Default)]
+struct Requests {
+    /// By code, host and method.
+    counts: BTreeMap<(String, String, String), u64>,
+    /// By host and verb.
+    durations: BTreeMap<(String, String), Histogram>,
+}
+
 impl Metrics {
     /// Metrics that nothing has happened to. Figures of the engine and of the parts are there when they are.
     pub fn new(setup: Setup) -> Arc<Self> {
         Arc::new(Metrics {
-            setup,
-            engine: OnceLock::new(),
+            node: RwLock::new(Node { setup, engine: None, readings: Box::new(()) }),
             origin: AtomicU64::new(0),
-            readings: OnceLock::new(),
             synced_at: PerFamily::default(),
             syncs: PerFamily::new(|_| Syncs {
                 all: Histogram::new(&WORK),
@@ -118,24 +141,41 @@ impl Metrics {
             conntrack: PerFamily::new(|_| Histogram::new(&WORK)),
             no_local: Mutex::default(),
             probes: Mutex::default(),
+            requests: Mutex::default(),
             reloads_applied: Counter::default(),
             reloads_rejected: Counter::default(),
         })
     }
 
-    /// Whose status is read at a scrape. Only the first call counts.
-    pub fn follow(&self, engine: Handle) {
-        let _ = self.engine.set(engine);
+    /// Another node begins, by another configuration. What was counted stays; what was told by parts of the old one is told
+    /// until those of the new one are there.
+    pub fn begin(&self, setup: Setup) {
+        self.write().setup = setup;
+        *lock(&self.no_local) = NoLocal::default();
     }
 
-    /// Who is asked at a scrape. Only the first call counts.
+    /// Whose status is read at a scrape from now on.
+    pub fn follow(&self, engine: Handle) {
+        self.write().engine = Some(engine);
+    }
+
+    /// Who is asked at a scrape from now on.
     pub fn ask(&self, readings: impl Readings + 'static) {
-        let _ = self.readings.set(Box::new(readings));
+        self.write().readings = Box::new(readings);
+    }
+
+    fn node(&self) -> RwLockReadGuard<'_, Node> {
+        self.node.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Node> {
+        self.node.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A kernel action is over. What is about both families counts in both, with all its time.
     pub fn finished(&self, done: &Finished) {
-        for family in self.served().filter(|family| *done.families.get(*family)) {
+        let node = self.node();
+        for family in node.served().filter(|family| *done.families.get(*family)) {
             let syncs = self.syncs.get(family);
             let is_full = done.task == Task::Repair;
             syncs.all.observe(done.took);
@@ -180,6 +220,22 @@ impl Metrics {
         *lock(&self.probes).entry((probe == Probe::Livez, code)).or_default() += 1;
     }
 
+    /// A request to the API server is over.
+    pub fn requested(&self, request: &Request<'_>) {
+        let code = request.code.map_or_else(|| "<error>".to_owned(), |code| code.to_string());
+        let (host, method) = (request.host.to_owned(), request.method.to_owned());
+        let mut requests = lock(&self.requests);
+        let what = (code, host.clone(), method.clone());
+        if requests.counts.len() >= MOST_REQUESTS && !requests.counts.contains_key(&what) {
+            return;
+        }
+        *requests.counts.entry(what).or_default() += 1;
+        if !request.is_watch {
+            let durations = requests.durations.entry((host, method)).or_insert_with(|| Histogram::new(&REQUESTS));
+            durations.observe(request.took);
+        }
+    }
+
     /// The configuration changed.
     pub fn reloaded(&self, reload: Reload) {
         match reload {
@@ -195,16 +251,16 @@ impl Metrics {
 
     /// What a scrape tells, not yet written down.
     pub fn families(&self) -> Vec<Family> {
-        let nothing = ();
-        let readings = self.readings.get().map_or(&nothing as &dyn Readings, |readings| &**readings);
-        let served: Vec<IpFamily> = self.served().collect();
-        let mut families = self.kernel_actions();
-        families.extend(self.changes_in_force());
+        let node = self.node();
+        let readings = &*node.readings;
+        let served: Vec<IpFamily> = node.served().collect();
+        let mut families = self.kernel_actions(&node);
+        families.extend(self.changes_in_force(&node));
         families.extend(self.probes());
-        families.extend(self.setup.requests.families());
-        families.extend(self.of_parts(readings));
+        families.extend(self.requests());
+        families.extend(of_parts(&node));
         families.extend(process::families());
-        if let Some(engine) = self.engine.get() {
+        if let Some(engine) = &node.engine {
             let (status, now) = (engine.status(), engine.clock().now());
             let origin = self.origin(now);
             let since_1970 = |moment: Duration| origin + moment.as_secs_f64();
@@ -217,44 +273,36 @@ impl Metrics {
         }
         families.extend(own::parts(readings, &served));
         families.push(own::reloads(self.reloads_applied.get(), self.reloads_rejected.get()));
-        families.push(own::build(&self.setup.version));
-        families.push(self.features());
+        families.push(own::build(&node.setup.version));
+        families.push(features(&node.setup));
         families.extend(registered(&families));
         families
     }
 
-    fn served(&self) -> impl Iterator<Item = IpFamily> + '_ {
-        self.setup.families.iter().copied()
-    }
-
-    fn per_family(&self, description: Description, figure: impl Fn(IpFamily) -> Value) -> Family {
-        description.with(self.served().map(|family| (ip_family(family), figure(family))))
-    }
-
-    fn kernel_actions(&self) -> Vec<Family> {
+    fn kernel_actions(&self, node: &Node) -> Vec<Family> {
         let of = |figure: fn(&Syncs) -> Value| move |family| figure(self.syncs.get(family));
         let mut families = vec![
-            self.per_family(kube::SYNC, of(|syncs| syncs.all.read())),
-            self.per_family(kube::RESTORE_FAILURES, of(|syncs| syncs.failures.get().into())),
+            node.per_family(kube::SYNC, of(|syncs| syncs.all.read())),
+            node.per_family(kube::RESTORE_FAILURES, of(|syncs| syncs.failures.get().into())),
             kube::SYNCED_AT.with(
-                self.served().filter_map(|family| Some((ip_family(family), self.synced_at.get(family).get()?.into()))),
+                node.served().filter_map(|family| Some((ip_family(family), self.synced_at.get(family).get()?.into()))),
             ),
         ];
-        if self.setup.mode == Mode::Iptables {
-            families.push(self.per_family(kube::SYNC_FULL, of(|syncs| syncs.full.read())));
-            families.push(self.per_family(kube::SYNC_PARTIAL, of(|syncs| syncs.partial.read())));
+        if node.setup.mode == Mode::Iptables {
+            families.push(node.per_family(kube::SYNC_FULL, of(|syncs| syncs.full.read())));
+            families.push(node.per_family(kube::SYNC_PARTIAL, of(|syncs| syncs.partial.read())));
             let failures = of(|syncs| syncs.partial_failures.get().into());
-            families.push(self.per_family(kube::PARTIAL_RESTORE_FAILURES, failures));
+            families.push(node.per_family(kube::PARTIAL_RESTORE_FAILURES, failures));
         }
         families
     }
 
-    fn changes_in_force(&self) -> Vec<Family> {
+    fn changes_in_force(&self, node: &Node) -> Vec<Family> {
         let no_local = lock(&self.no_local);
         let count = |ports: &BTreeSet<ServicePortKey>, family| ports.iter().filter(|key| key.family == family).count();
         let labels =
             |family, policy: &'static str| vec![("ip_family", as_str(family)), ("traffic_policy", policy.into())];
-        let samples = self.served().flat_map(|family| {
+        let samples = node.served().flat_map(|family| {
             [
                 (labels(family, "internal"), count(&no_local.internal, family).into()),
                 (labels(family, "external"), count(&no_local.external, family).into()),
@@ -262,8 +310,8 @@ impl Metrics {
         });
         vec![
             kube::NO_LOCAL.with(samples),
-            self.per_family(kube::PROGRAMMING, |family| self.programming.get(family).read()),
-            self.per_family(kube::CONNTRACK, |family| self.conntrack.get(family).read()),
+            node.per_family(kube::PROGRAMMING, |family| self.programming.get(family).read()),
+            node.per_family(kube::CONNTRACK, |family| self.conntrack.get(family).read()),
         ]
     }
 
@@ -277,32 +325,17 @@ impl Metrics {
         vec![kube::HEALTHZ.with(of(false)), kube::LIVEZ.with(of(true))]
     }
 
-    /// kube-proxy's metrics that parts of the node know.
-    fn of_parts(&self, readings: &dyn Readings) -> Vec<Family> {
-        let mut families = Vec::new();
-        if let Some(cleanups) = readings.cleanups() {
-            families.push(self.per_family(kube::CONNTRACK_DELETED, |family| cleanups.get(family).deleted.into()));
-        }
-        if self.setup.mode != Mode::Iptables {
-            return families;
-        }
-        let packets = readings.packets();
-        families.extend(packets.ct_invalid.map(|count| kube::CT_INVALID.alone(count)));
-        families.extend(packets.localhost_node_ports.map(|count| kube::LOCALHOST.alone(count)));
-        let tables = self.served().flat_map(|family| ["filter", "nat"].map(|table| (family, table)));
-        let numbers = tables.filter_map(|(family, table)| Some((family, table, readings.rules(family, table)?)));
-        let numbers: Vec<_> = numbers.collect();
-        let labels = |family, table: &'static str| vec![("table", table.into()), ("ip_family", as_str(family))];
-        families
-            .push(kube::RULES.with(numbers.iter().map(|(f, table, rules)| (labels(*f, table), rules.owned.into()))));
-        families.push(kube::RULES_LAST.with(numbers.iter().map(|(f, t, rules)| (labels(*f, t), rules.last.into()))));
-        families
-    }
-
-    fn features(&self) -> Family {
-        kube::FEATURES.with(self.setup.features.iter().map(|feature| {
-            (vec![("name", feature.name.clone().into()), ("stage", feature.stage.into())], feature.enabled.into())
-        }))
+    fn requests(&self) -> Vec<Family> {
+        let requests = lock(&self.requests);
+        let counts = requests.counts.iter().map(|((code, host, method), count)| {
+            let labels: Labels =
+                vec![("code", code.clone().into()), ("host", host.clone().into()), ("method", method.clone().into())];
+            (labels, Value::from(*count))
+        });
+        let durations = requests.durations.iter().map(|((host, verb), histogram)| {
+            (vec![("host", host.clone().into()), ("verb", verb.clone().into())], histogram.read())
+        });
+        vec![kube::REQUESTS.with(counts), kube::REQUEST_DURATION.with(durations)]
     }
 
     /// When the engine's clock began. The same value from scrape to scrape, unless the system's clock was set.
@@ -315,6 +348,44 @@ impl Metrics {
         self.origin.store(found.to_bits(), Ordering::Relaxed);
         found
     }
+}
+
+impl Node {
+    fn served(&self) -> impl Iterator<Item = IpFamily> + '_ {
+        self.setup.families.iter().copied()
+    }
+
+    fn per_family(&self, description: Description, figure: impl Fn(IpFamily) -> Value) -> Family {
+        description.with(self.served().map(|family| (ip_family(family), figure(family))))
+    }
+}
+
+/// kube-proxy's metrics that parts of the node know.
+fn of_parts(node: &Node) -> Vec<Family> {
+    let readings = &*node.readings;
+    let mut families = Vec::new();
+    if let Some(cleanups) = readings.cleanups() {
+        families.push(node.per_family(kube::CONNTRACK_DELETED, |family| cleanups.get(family).deleted.into()));
+    }
+    if node.setup.mode != Mode::Iptables {
+        return families;
+    }
+    let packets = readings.packets();
+    families.extend(packets.ct_invalid.map(|count| kube::CT_INVALID.alone(count)));
+    families.extend(packets.localhost_node_ports.map(|count| kube::LOCALHOST.alone(count)));
+    let tables = node.served().flat_map(|family| ["filter", "nat"].map(|table| (family, table)));
+    let numbers = tables.filter_map(|(family, table)| Some((family, table, readings.rules(family, table)?)));
+    let numbers: Vec<_> = numbers.collect();
+    let labels = |family, table: &'static str| vec![("table", table.into()), ("ip_family", as_str(family))];
+    families.push(kube::RULES.with(numbers.iter().map(|(f, table, rules)| (labels(*f, table), rules.owned.into()))));
+    families.push(kube::RULES_LAST.with(numbers.iter().map(|(f, t, rules)| (labels(*f, t), rules.last.into()))));
+    families
+}
+
+fn features(setup: &Setup) -> Family {
+    kube::FEATURES.with(setup.features.iter().map(|feature| {
+        (vec![("name", feature.name.clone().into()), ("stage", feature.stage.into())], feature.enabled.into())
+    }))
 }
 
 /// What facts told, and what of it is not taken up.

@@ -230,3 +230,31 @@ fn a_pin_by_name_counts_and_a_file_is_told() {
     conntrack.apply(&decisions).unwrap();
     assert_eq!(values(root.path()), [65_536, 16_384, 86_400, 3_600, 0, 30, 120]);
 }
+
+/// In a network namespace of its own, as root: the limit belongs to the host, and timeouts to the namespace.
+#[test]
+fn a_network_namespace_that_is_not_the_first_one() {
+    let ran = std::thread::spawn(|| {
+        if let Err(errno) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+            crate::lab::skipped(&format!("conntrack: no network namespace: {errno} (run as root)"));
+            return;
+        }
+        let limit = Path::new("/").join(Parameter::Max.path());
+        match fs::metadata(&limit) {
+            Ok(file) if file.permissions().mode() & 0o222 == 0 => {}
+            // Without the module there is none, and a kernel where it could be written would change the host.
+            _ => return crate::lab::skipped("conntrack: a limit that is the host's"),
+        }
+        let timeout = ConntrackSettings { tcp_established: Duration::from_secs(4_321), ..ConntrackSettings::default() };
+        Conntrack::default().settle(&timeout, &Pins::default()).unwrap();
+        assert_eq!(get(Path::new("/"), Parameter::TcpEstablished), 4_321);
+        let more = ConntrackSettings { max_per_core: 1, min: 2_000_000_000, ..timeout };
+        let error = Conntrack::default().settle(&more, &Pins::default()).unwrap_err().to_string();
+        for part in ["cannot write 2000000000 to /proc/sys/net/netfilter/nf_conntrack_max", "hostNetwork"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let less = ConntrackSettings { max_per_core: 1, min: 2, ..timeout };
+        Conntrack::default().settle(&less, &Pins::default()).unwrap();
+    });
+    ran.join().unwrap();
+}
