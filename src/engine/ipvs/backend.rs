@@ -35,8 +35,11 @@ pub struct IpvsHooks {
     /// How many virtual servers there are, after each compare that repairs.
     pub counted: Box<dyn FnMut(usize) + Send>,
     /// A service port cannot be served at this virtual server, which is somebody else's. Told once.
-    pub denied: Box<dyn FnMut(&VirtualServerKey, &ServicePortKey) + Send>,
+    pub denied: OnDenied,
 }
+
+/// Told of a virtual server that is somebody else's, and of the service port that asks for it.
+pub type OnDenied = Box<dyn FnMut(&VirtualServerKey, &ServicePortKey) + Send>;
 
 impl Default for IpvsHooks {
     /// The system's clock; nobody is told.

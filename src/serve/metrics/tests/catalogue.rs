@@ -119,7 +119,10 @@ fn descriptions_are_kube_proxys() {
         let row = KUBE_PROXY.iter().find(|row| row.0 == description.name);
         let (_, kind, _, help, ..) = row.unwrap_or_else(|| panic!("{}: not in the list", description.name));
         let stability = description.stability.unwrap().as_str();
-        assert_eq!((description.kind.as_str(), format!("[{stability}] {}", description.help)), (*kind, (*help).to_owned()));
+        assert_eq!(
+            (description.kind.as_str(), format!("[{stability}] {}", description.help)),
+            (*kind, (*help).to_owned())
+        );
     }
     let described = kube::ALL.iter().map(|description| description.name);
     let listed = KUBE_PROXY.iter().map(|row| row.0).filter(|name| !name.starts_with("process_"));

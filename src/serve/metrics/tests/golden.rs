@@ -9,7 +9,8 @@ fn told(mode: Mode, format: Format) -> String {
         !name.starts_with("process_") && !name.contains("timestamp")
     });
     let text = write(families.collect(), format);
-    let is_shown = |line: &&str| !line.contains("_bucket{") || line.contains("le=\"+Inf\"") || line.contains("le=\"0.001\"");
+    let is_shown =
+        |line: &&str| !line.contains("_bucket{") || line.contains("le=\"+Inf\"") || line.contains("le=\"0.001\"");
     text.lines().filter(is_shown).map(|line| format!("{line}\n")).collect()
 }
 

@@ -97,7 +97,13 @@ fn filled(mode: Mode) -> Arc<Metrics> {
     metrics.cleaned_up(IpFamily::V4, Duration::from_millis(2));
     metrics.probed(Probe::Healthz, 200);
     metrics.probed(Probe::Livez, 503);
-    let request = Request { method: "GET", host: "10.0.0.1:6443", code: Some(200), is_watch: false, took: Duration::from_millis(30) };
+    let request = Request {
+        method: "GET",
+        host: "10.0.0.1:6443",
+        code: Some(200),
+        is_watch: false,
+        took: Duration::from_millis(30),
+    };
     requests.finished(&request);
     requests.finished(&Request { is_watch: true, ..request });
     requests.finished(&Request { code: None, ..request });

@@ -88,8 +88,8 @@ fn read_sample(line: &str) -> Result<ReadSample, String> {
         rest = rest.strip_prefix('}').ok_or("labels that do not end")?;
     }
     let value = rest.strip_prefix(' ').ok_or("no value")?;
-    let well_formed = ["NaN", "+Inf", "-Inf"].contains(&value)
-        || value.chars().all(|c| c.is_ascii_digit() || "+-.e".contains(c));
+    let well_formed =
+        ["NaN", "+Inf", "-Inf"].contains(&value) || value.chars().all(|c| c.is_ascii_digit() || "+-.e".contains(c));
     let value = value.parse().ok().filter(|_| well_formed).ok_or("no number")?;
     Ok(ReadSample { name: name.to_owned(), labels, value })
 }
