@@ -35,8 +35,10 @@ pub struct IpvsHooks {
     /// How many virtual servers there are, after each compare that repairs.
     pub counted: Box<dyn FnMut(usize) + Send>,
     /// A service port cannot be served at this virtual server, which is somebody else's. Told once.
-    pub denied: Box<dyn FnMut(&VirtualServerKey, &ServicePortKey) + Send>,
+    pub denied: Box<OnDenied>,
 }
+
+type OnDenied = dyn FnMut(&VirtualServerKey, &ServicePortKey) + Send;
 
 impl Default for IpvsHooks {
     /// The system's clock; nobody is told.
