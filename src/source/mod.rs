@@ -4,7 +4,6 @@
 
 pub mod kube;
 pub mod manifest;
-pub mod wait;
 pub mod wire;
 
 use tokio::sync::mpsc;

@@ -54,8 +54,7 @@ impl Judge {
         }
         let api = Api::start(world.node());
         for object in objects(&six()).iter().flat_map(|text| text.split("---\n")).filter(|text| !text.is_empty()) {
-            let object: Value = serde_saphyr::from_str(object).unwrap();
-            api.server.put(object);
+            api.server.put(completed(serde_saphyr::from_str(object).unwrap()));
         }
         let addresses: Vec<Value> =
             world.node().addresses().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()})).collect();
@@ -168,6 +167,28 @@ impl Judge {
         assert_eq!(world.cleanup(&[]).code, Some(0));
         assert_same(&world.snapshot(), &foreign(&left), "after both cleanups");
     }
+}
+
+/// With what a real API server fills in, and kube-proxy relies on.
+fn completed(mut object: Value) -> Value {
+    let fill = |to: &mut Value, fields: Value| {
+        for (name, value) in fields.as_object().unwrap() {
+            to.as_object_mut().unwrap().entry(name).or_insert(value.clone());
+        }
+    };
+    let ports = if object["kind"] == "Service" { &mut object["spec"]["ports"] } else { &mut object["ports"] };
+    ports.as_array_mut().unwrap().iter_mut().for_each(|port| fill(port, json!({"protocol": "TCP"})));
+    if object["kind"] == "Service" {
+        let spec = json!({"sessionAffinity": "None", "internalTrafficPolicy": "Cluster"});
+        fill(&mut object["spec"], spec);
+        if object["spec"]["sessionAffinity"] == "ClientIP" {
+            fill(&mut object["spec"], json!({"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10_800}}}));
+        }
+    } else {
+        let ready = json!({"conditions": {"ready": true, "serving": true, "terminating": false}});
+        object["endpoints"].as_array_mut().unwrap().iter_mut().for_each(|endpoint| fill(endpoint, ready.clone()));
+    }
+    object
 }
 
 fn judge(variant: Variant, mode: &str) {

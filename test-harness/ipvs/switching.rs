@@ -10,11 +10,10 @@ use weir::lab::{Flow, Host, Probe};
 use weir::net::Family;
 
 use super::shared::manifests::{Service, facts};
-use super::shared::node::wait_until;
 use super::shared::stream::while_connecting;
 use super::shared::world::{SELDOM, Setup, World};
 use super::switching_talk::Talk;
-use super::switching_tools::{beside_rules, chains, device, difference, local_routes, rules};
+use super::switching_tools::{chains, device, difference, local_routes, rules, until_nothing_is_left};
 
 pub fn all() -> Vec<(&'static str, fn())> {
     vec![
@@ -97,7 +96,7 @@ fn there_and_back(variant: Variant) {
         thread::sleep(AFTER);
         println!("connections of iptables mode: {:?}", old.end());
         println!("connections of IPVS mode: {:?}", new.end());
-        wait_until("nothing of IPVS mode is left", || beside_rules(&world).is_empty());
+        until_nothing_is_left(&world);
         let differs = difference(&rules, &self::rules(&world));
         assert!(differs.is_empty(), "{}", differs.join("\n"));
         weir.stop();
@@ -144,7 +143,7 @@ fn outlive() {
     assert!(addresses.iter().all(|(_, to)| held.iter().any(|it| it.starts_with(&to.ip().to_string()))), "{held:?}");
 
     drop(old);
-    wait_until("nothing of IPVS mode is left", || beside_rules(&world).is_empty());
+    until_nothing_is_left(&world);
     talk(&mut new);
     for (flow, (family, to)) in new.iter().zip(addresses.iter().cycle()) {
         assert_eq!(flow.local_address().unwrap().ip(), world.node_ip(*family), "to {to}");

@@ -1,6 +1,8 @@
 //! What there is on a node, as the tools tell it.
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use weir::net::Family;
 
@@ -69,6 +71,23 @@ pub fn local_routes(world: &World, family: Family) -> Vec<String> {
 /// All of IPVS mode but rules.
 pub fn beside_rules(world: &World) -> Vec<String> {
     [servers(world), sets(world), device(world)].concat()
+}
+
+/// Waits until nothing of IPVS mode is left but rules, well before what drains would be cut off.
+#[track_caller]
+pub fn until_nothing_is_left(world: &World) {
+    let begin = Instant::now();
+    loop {
+        let left = beside_rules(world);
+        if left.is_empty() {
+            return;
+        }
+        if begin.elapsed() > Duration::from_secs(45) {
+            let connections = lines(world, "ipvsadm", &["-Lcn"]);
+            panic!("this is left of IPVS mode:\n{}\n{}", left.join("\n"), connections.join("\n"));
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn lines(world: &World, program: &str, arguments: &[&str]) -> Vec<String> {

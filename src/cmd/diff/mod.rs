@@ -41,7 +41,7 @@ use crate::kernel::xtables::variant::Variant;
 use crate::model::ServicePort;
 use crate::net::{Family, PerFamily};
 use crate::plan::iptables::Desired;
-use crate::plan::ipvs::{self, Difference, Goal, Planner, UnixSeconds, obstacles};
+use crate::plan::ipvs::{self, Denied, Difference, Goal, Planner, UnixSeconds, obstacles};
 use kernel::{Against, AgainstOptions};
 use owners::Owners;
 
@@ -187,7 +187,7 @@ fn warn_of_denied(planner: &Planner) {
         tracing::warn!(
             service_port = %port.name,
             family = port.family.as_str(),
-            "the virtual server {key} is there already and is not weir's, so the service is not served there"
+            "a service is not served: {}", Denied(*key)
         );
     }
 }

@@ -21,7 +21,7 @@ use crate::kernel::process::set_oom_score_adj;
 use crate::kernel::sysctl::Pins;
 use crate::kernel::sysctl::conntrack::{Conntrack, ConntrackSettings};
 use crate::kernel::xtables::Driver;
-use crate::serve::metrics::Reload;
+use crate::serve::metrics::{Reload, Request};
 use crate::source::kube as api;
 
 /// Events that were recorded last get so long to be posted.
@@ -339,15 +339,10 @@ fn conntrack(settled: &Settled) -> Result<(), Failure> {
 /// How the API server is asked.
 fn api_config(settled: &Settled, outside: &Outside) -> api::Config {
     let mut config = api::Config::new(&*settled.node_name);
-    let (metrics, events) = (outside.metrics.clone(), outside.recorder_cell());
-    config.observer = api::Observer::new(move |request: &api::Finished<'_>| {
-        metrics.requested(&crate::serve::metrics::Request {
-            method: request.method.as_str(),
-            host: request.host,
-            code: request.code,
-            is_watch: request.is_watch,
-            took: request.took,
-        });
+    let (requests, events) = (outside.requests().clone(), outside.recorder_cell());
+    config.observer = api::Observer::new(move |done| {
+        let api::Finished { method, host, code, is_watch, took } = *done;
+        requests.finished(&Request { method: method.as_str(), host, code, is_watch, took });
     });
     config.on_problem = api::ProblemListener::new(move |object, problem| {
         if let Some(event) = Event::unusable(object, problem) {

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use crate::cmd::Failure;
 use crate::cmd::options::{IpvsOptions, RuleOptions};
 use crate::engine::{
-    Backend, IptablesBackend, IpvsBackend, IpvsHooks, Kernel, SharedSettings, WithCompanion, observe_sets_and_device,
+    Backend, IptablesBackend, IpvsBackend, IpvsHooks, Kernel, OnDenied, SharedSettings, WithCompanion, observe_sets_and_device,
 };
 use crate::kernel::ipset::IpsetDriver;
-use crate::kernel::ipvs::VirtualServerKey;
 use crate::kernel::ipvs::{Ipvs, IpvsDriver};
 use crate::kernel::link::LinkDriver;
 use crate::kernel::sysctl::{self, Decision, Pins, SysctlError, Sysctls};
@@ -17,7 +16,6 @@ use crate::kernel::xtables::Driver;
 use crate::kernel::xtables::RuleCounts;
 use crate::kernel::xtables::nft::probe::can_look_up_sets;
 use crate::kernel::{KernelTraffic, ObserveError};
-use crate::model::ServicePortKey;
 use crate::net::stable_hash64;
 use crate::plan::ipvs::obstacles;
 
@@ -37,9 +35,6 @@ struct Objects {
     links: LinkDriver,
     servers: IpvsDriver,
 }
-
-/// Called on the kernel thread, once for each.
-pub type OnDenied = Box<dyn FnMut(&VirtualServerKey, &ServicePortKey) + Send>;
 
 /// What a backend reports to.
 pub struct Needs<'a> {
@@ -193,7 +188,16 @@ fn iptables_backend(
     match companions(needs.traffic) {
         Ok(companions) => {
             let seed = order_seed(node_name);
+<<<<<<< HEAD
             let open = move || IpvsDriver::open(seed).map_err(ObserveError::from);
+=======
+            let servers = needs.traffic.servers.clone();
+            let open = move || {
+                let mut driver = IpvsDriver::open(seed).map_err(ObserveError::from)?;
+                driver.count(servers.clone());
+                Ok(driver)
+            };
+>>>>>>> main
             Ok(Box::new(WithCompanion::new(iptables, companions, open, settings.clone(), families)))
         }
         // Without ipset there are no rules of IPVS mode that could have left anything.

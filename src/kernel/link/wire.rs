@@ -7,18 +7,18 @@ use crate::kernel::netlink::{Attributes, Batch, Message, flags};
 use crate::net::Family;
 
 /// `RTM_*` of uapi `linux/rtnetlink.h`.
-pub(super) const NEW_LINK: u16 = 16;
-pub(super) const DELETE_LINK: u16 = 17;
+pub(in crate::kernel) const NEW_LINK: u16 = 16;
+pub(in crate::kernel) const DELETE_LINK: u16 = 17;
 pub(super) const GET_LINK: u16 = 18;
-pub(super) const NEW_ADDRESS: u16 = 20;
-pub(super) const DELETE_ADDRESS: u16 = 21;
+pub(in crate::kernel) const NEW_ADDRESS: u16 = 20;
+pub(in crate::kernel) const DELETE_ADDRESS: u16 = 21;
 pub(super) const GET_ADDRESS: u16 = 22;
 pub(super) const NEW_ROUTE: u16 = 24;
 pub(super) const DELETE_ROUTE: u16 = 25;
 pub(super) const GET_ROUTE: u16 = 26;
 
 /// `IFLA_IFNAME`
-const LINK_NAME: u16 = 3;
+pub(in crate::kernel) const LINK_NAME: u16 = 3;
 /// `IFLA_LINKINFO`, and in it `IFLA_INFO_KIND`.
 const LINK_INFO: u16 = 18;
 const INFO_KIND: u16 = 1;
@@ -178,8 +178,8 @@ fn number(family: Family) -> u8 {
 }
 
 /// `struct ifinfomsg`: family, padding, type of device, index, flags, and which flags to change (none: it stays down).
-fn link_header(index: u32) -> [u8; 16] {
-    let mut header = [0; 16];
+fn link_header(index: u32) -> [u8; LINK_HEADER] {
+    let mut header = [0; LINK_HEADER];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header
 }
@@ -191,10 +191,24 @@ fn address_header(family: Option<Family>, prefix: u8, address_flags: u8, index: 
     [family, prefix, address_flags, 0, a, b, c, d]
 }
 
+/// Length of `struct ifinfomsg`.
+pub(in crate::kernel) const LINK_HEADER: usize = 16;
+
+/// The number of the link that a message is about, be it about a link or an address: `struct ifinfomsg` and
+/// `struct ifaddrmsg` both have it behind four bytes. `None` if the message is cut off.
+pub(in crate::kernel) fn read_index(message: &Message<'_>) -> Option<u32> {
+    message.payload.get(4..8)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// The name in a message about a link. `None` if there is none, or it is no text.
+pub(in crate::kernel) fn read_name<'a>(message: &Message<'a>) -> Option<&'a str> {
+    Attributes::new(message.payload.get(LINK_HEADER..)?).find(LINK_NAME)?.text()
+}
+
 /// Reads a link. `None` if the message is something else, or cut off.
 pub(super) fn read_link(message: &Message<'_>) -> Option<Link> {
-    let (header, attributes) = message.payload.split_first_chunk::<16>().filter(|_| message.kind == NEW_LINK)?;
-    let index = header.get(4..8)?.try_into().ok().map(u32::from_ne_bytes)?;
+    let (_, attributes) = message.payload.split_first_chunk::<LINK_HEADER>().filter(|_| message.kind == NEW_LINK)?;
+    let index = read_index(message)?;
     let info = Attributes::new(attributes).find(LINK_INFO);
     let kind = info.and_then(|info| info.nested().find(INFO_KIND)?.text().map(Box::from));
     Some(Link { index, kind })
@@ -202,8 +216,8 @@ pub(super) fn read_link(message: &Message<'_>) -> Option<Link> {
 
 /// Reads an address of a link. `None` if the message is something else, cut off, or has an address of no known family.
 pub(super) fn read_address(message: &Message<'_>) -> Option<LinkAddress> {
-    let (header, attributes) = message.payload.split_first_chunk::<8>().filter(|_| message.kind == NEW_ADDRESS)?;
-    let index = header.get(4..8)?.try_into().ok().map(u32::from_ne_bytes)?;
+    let (_, attributes) = message.payload.split_first_chunk::<8>().filter(|_| message.kind == NEW_ADDRESS)?;
+    let index = read_index(message)?;
     let attributes = Attributes::new(attributes);
     let own = attributes.clone().find(LOCAL).or_else(|| attributes.find(ADDRESS))?;
     Some(LinkAddress { index, address: own.ip()? })

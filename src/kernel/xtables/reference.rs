@@ -14,8 +14,11 @@ pub enum Reference {
     Counter(Box<str>),
 }
 
+/// Makes a reference of a name.
+type Naming = fn(Box<str>) -> Reference;
+
 /// Options of rules that are not understood, and what the word behind them names.
-const NAMING: [(&str, fn(Box<str>) -> Reference); 9] = [
+const NAMING: [(&str, Naming); 9] = [
     ("-j", Reference::Chain),
     ("--jump", Reference::Chain),
     ("-g", Reference::Chain),

@@ -28,8 +28,13 @@ pub enum Mode {
     Ipvs,
 }
 
+<<<<<<< HEAD
 /// What does not change while a configuration is in force.
 #[derive(Clone, Debug)]
+=======
+/// What does not change while a configuration is in force. The default serves no family.
+#[derive(Clone, Debug, Default)]
+>>>>>>> main
 pub struct Setup {
     pub mode: Mode,
     /// The families that are served.
@@ -257,7 +262,11 @@ impl Metrics {
         let mut families = self.kernel_actions(&node);
         families.extend(self.changes_in_force(&node));
         families.extend(self.probes());
+<<<<<<< HEAD
         families.extend(self.requests());
+=======
+        families.extend(node.setup.requests.families());
+>>>>>>> main
         families.extend(of_parts(&node));
         families.extend(process::families());
         if let Some(engine) = &node.engine {
@@ -325,6 +334,7 @@ impl Metrics {
         vec![kube::HEALTHZ.with(of(false)), kube::LIVEZ.with(of(true))]
     }
 
+<<<<<<< HEAD
     fn requests(&self) -> Vec<Family> {
         let requests = lock(&self.requests);
         let counts = requests.counts.iter().map(|((code, host, method), count)| {
@@ -338,6 +348,8 @@ impl Metrics {
         vec![kube::REQUESTS.with(counts), kube::REQUEST_DURATION.with(durations)]
     }
 
+=======
+>>>>>>> main
     /// When the engine's clock began. The same value from scrape to scrape, unless the system's clock was set.
     fn origin(&self, now: Duration) -> f64 {
         let found = now_since_1970() - now.as_secs_f64();

@@ -32,7 +32,9 @@ pub struct KindStatus {
 
 /// Who is told of every new problem of an object, with the object's name. It must not block.
 #[derive(Clone, Default)]
-pub struct ProblemListener(Option<Arc<dyn Fn(&ObjectName, &Problem) + Send + Sync>>);
+pub struct ProblemListener(Option<Arc<OnProblem>>);
+
+type OnProblem = dyn Fn(&ObjectName, &Problem) + Send + Sync;
 
 impl ProblemListener {
     pub fn new(listener: impl Fn(&ObjectName, &Problem) + Send + Sync + 'static) -> Self {

@@ -101,9 +101,15 @@ fn filled(mode: Mode) -> Arc<Metrics> {
         is_watch: false,
         took: Duration::from_millis(30),
     };
+<<<<<<< HEAD
     metrics.requested(&request);
     metrics.requested(&Request { is_watch: true, ..request });
     metrics.requested(&Request { code: None, ..request });
+=======
+    requests.finished(&request);
+    requests.finished(&Request { is_watch: true, ..request });
+    requests.finished(&Request { code: None, ..request });
+>>>>>>> main
     metrics.reloaded(Reload::Rejected);
     let lonely = port("lonely", TrafficPolicy::Local, TrafficPolicy::Cluster, false);
     metrics.in_force([(&lonely.key, Some(&lonely))]);
