@@ -188,16 +188,12 @@ fn iptables_backend(
     match companions(needs.traffic) {
         Ok(companions) => {
             let seed = order_seed(node_name);
-<<<<<<< HEAD
-            let open = move || IpvsDriver::open(seed).map_err(ObserveError::from);
-=======
             let servers = needs.traffic.servers.clone();
             let open = move || {
                 let mut driver = IpvsDriver::open(seed).map_err(ObserveError::from)?;
                 driver.count(servers.clone());
                 Ok(driver)
             };
->>>>>>> main
             Ok(Box::new(WithCompanion::new(iptables, companions, open, settings.clone(), families)))
         }
         // Without ipset there are no rules of IPVS mode that could have left anything.
