@@ -139,7 +139,10 @@ mod tests {
             ("proxy --oom-kill=0", "unknown flag --oom-kill"),
             ("proxy --clustr-cidr=10.0.0.0/8", "unknown flag --clustr-cidr, perhaps --cluster-cidr"),
             ("proxy --clustercidrs=10.0.0.0/8", "unknown flag --clustercidrs, perhaps --cluster-cidr"),
-            ("proxy --healthz-bind-address=::1:x", "--healthz-bind-address: \"::1:x\" is no address: expected one such as 0.0.0.0, 0.0.0.0:10256 or [::]:10256"),
+            (
+                "proxy --healthz-bind-address=::1:x",
+                "--healthz-bind-address: \"::1:x\" is no address: expected one such as 0.0.0.0, 0.0.0.0:10256 or [::]:10256",
+            ),
             ("proxy -x", "unknown flag -x"),
             ("proxy here", "weir proxy does not take any arguments, got \"here\": flags begin with --"),
             (

@@ -29,8 +29,8 @@ pub fn decode(text: &str) -> Result<(Document, Vec<String>), DecodeError> {
         doubts.extend(unknown);
         Ok((document, doubts))
     };
-    let (document, mut doubts) = read()
-        .map_err(|mistake: Mistake| DecodeError { place: place(&mistake), message: mistake.message })?;
+    let (document, mut doubts) =
+        read().map_err(|mistake: Mistake| DecodeError { place: place(&mistake), message: mistake.message })?;
     doubts.sort_by_key(place);
     let warnings = doubts.into_iter().map(|doubt| match place(&doubt) {
         Some(place) => format!("{place}: {}", doubt.message),
@@ -49,7 +49,12 @@ fn first(text: &str) -> Result<Node, Mistake> {
         }),
         false => yaml::parse(text, true, Habits::Go),
     }?;
-    let nothing = || Mistake::new(Spot::Unknown, format!("the text is empty: expected kind {KIND}, {API_VERSION}"));
+    let nothing = || {
+        Mistake::new(
+            Spot::Unknown,
+            format!("Object 'Kind' is missing in an empty text: expected kind {KIND} of {API_VERSION}"),
+        )
+    };
     documents.into_iter().next().ok_or_else(nothing)
 }
 
@@ -71,11 +76,9 @@ fn check_kind(node: &Node) -> Result<(), Mistake> {
         (API_VERSION, KIND) => return Ok(()),
         (_, "") => format!("Object 'Kind' is missing: {expected}"),
         ("", _) => format!("Object 'apiVersion' is missing: {expected}"),
-        (version, kind) => format!(
-            "no kind {} is registered for version {}: {expected}",
-            super::quote(kind),
-            super::quote(version)
-        ),
+        (version, kind) => {
+            format!("no kind {} is registered for version {}: {expected}", super::quote(kind), super::quote(version))
+        }
     };
     let at = node.get("kind").or_else(|| node.get("apiVersion")).unwrap_or(node);
     Err(Mistake::new(at.spot, wrong))

@@ -43,9 +43,8 @@ pub(super) fn addresses(bind: String, healthz: String, metrics: String) -> Addre
         Some(IpAddr::V4(_)) => ("0.0.0.0", "127.0.0.1"),
         _ => ("::", "::1"),
     };
-    let or = |address: String, default: &str, port| {
-        with_port(if address.is_empty() { default } else { &address }, port)
-    };
+    let or =
+        |address: String, default: &str, port| with_port(if address.is_empty() { default } else { &address }, port);
     Addresses { healthz: or(healthz, any, HEALTHZ_PORT), metrics: or(metrics, loopback, METRICS_PORT), bind }
 }
 

@@ -215,7 +215,10 @@ mod tests {
             (".s", "time: invalid duration \".s\""),
             ("1..2s", "time: invalid duration \"1..2s\""),
             ("9223372036854775808ns", "time: invalid duration \"9223372036854775808ns\""),
-            ("9999999999999999999999999999999999999999h", "time: invalid duration \"9999999999999999999999999999999999999999h\""),
+            (
+                "9999999999999999999999999999999999999999h",
+                "time: invalid duration \"9999999999999999999999999999999999999999h\"",
+            ),
         ] {
             assert_eq!(text.parse::<GoDuration>().unwrap_err().to_string(), message);
         }

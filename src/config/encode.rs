@@ -3,10 +3,10 @@
 //! Only the mode's own section carries the periods; others show zero. `featureGates`, `windowsRunAsService` and
 //! `logging.vmodule` are left out where they are empty.
 
+use super::GoDuration;
 use super::document::{API_VERSION, KIND};
 use super::emit::Tree;
 use super::settings::{Config, LogOptions, Logging};
-use super::GoDuration;
 
 impl Config {
     /// What `--write-config-to` writes: keys sorted, as kube-proxy does.

@@ -42,7 +42,8 @@ pub use gates::{FeatureGates, Gate, GateErrors, Stage};
 pub use quantity::Quantity;
 pub use quote::quote;
 pub use settings::{
-    ClientConnection, Config, Conntrack, DetectLocal, Iptables, Ipvs, LogFormat, LogOptions, Logging, Nftables, Winkernel,
+    ClientConnection, Config, Conntrack, DetectLocal, Iptables, Ipvs, LogFormat, LogOptions, Logging, Nftables,
+    Winkernel,
 };
 pub use validate::{FieldError, Invalid, Subject};
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 
 /// An amount with the form that it was written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

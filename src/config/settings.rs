@@ -176,15 +176,17 @@ impl From<Document> for Config {
                 localhost_node_ports: document.iptables.localhost_node_ports.unwrap_or(true),
             },
             ipvs: document.ipvs.into(),
-            nftables: Nftables {
-                masquerade_bit: document.nftables.masquerade_bit.unwrap_or(defaults::MASQUERADE_BIT),
-            },
+            nftables: Nftables { masquerade_bit: document.nftables.masquerade_bit.unwrap_or(defaults::MASQUERADE_BIT) },
             winkernel: document.winkernel.into(),
             detect_local_mode: document.detect_local_mode.unwrap_or_default(),
             detect_local: DetectLocal {
                 bridge_interface: document.detect_local.bridge_interface.unwrap_or_default(),
                 interface_name_prefix: document.detect_local.interface_name_prefix.unwrap_or_default(),
-                cluster_cidrs: if cidrs.is_empty() { Vec::new() } else { cidrs.split(',').map(str::to_owned).collect() },
+                cluster_cidrs: if cidrs.is_empty() {
+                    Vec::new()
+                } else {
+                    cidrs.split(',').map(str::to_owned).collect()
+                },
             },
             node_port_addresses: document.node_port_addresses,
             oom_score_adj: document.oom_score_adj.unwrap_or(defaults::OOM_SCORE_ADJ),
@@ -240,8 +242,7 @@ impl From<document::Logging> for Logging {
         let flush = document.flush_frequency.filter(|flush| !flush.duration.is_zero());
         Logging {
             format: defaults::unless_empty(document.format, "text"),
-            flush_frequency: flush
-                .unwrap_or(FlushFrequency { duration: defaults::FLUSH_FREQUENCY, is_text: true }),
+            flush_frequency: flush.unwrap_or(FlushFrequency { duration: defaults::FLUSH_FREQUENCY, is_text: true }),
             verbosity: document.verbosity.unwrap_or_default(),
             vmodule: document.vmodule.unwrap_or_default(),
             text: options(document.options.text),

@@ -85,7 +85,6 @@ impl Misfit {
         self.steps.push(step);
         self
     }
-
 }
 
 /// `spec.ports[0].port`; keys that hold dots or slashes are put in brackets.

@@ -1,9 +1,9 @@
 use crate::cmd::settle::HostFacts;
 
 use super::*;
-use crate::cmd::settle::testing::rules;
 use crate::cmd::options::Timeouts;
 use crate::cmd::settle;
+use crate::cmd::settle::testing::rules;
 use crate::model::{NodePortAddresses, Settings};
 use crate::net::Family;
 

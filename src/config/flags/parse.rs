@@ -23,9 +23,8 @@ fn parse_bool(text: &str) -> Option<bool> {
 }
 
 pub(super) fn duration(text: &str) -> Result<GoDuration, String> {
-    text.parse().map_err(|_| {
-        format!("{text:?} is no duration: expected a number with a unit such as 30s, 250ms, 1m30s or 1h")
-    })
+    text.parse()
+        .map_err(|_| format!("{text:?} is no duration: expected a number with a unit such as 30s, 250ms, 1m30s or 1h"))
 }
 
 /// A whole number of 32 bits, as Go reads it: also `0x1f`, `0o17`, `0b1`, and `017` in base 8.
@@ -103,9 +102,8 @@ pub(super) fn bool_map(text: &str) -> Result<BTreeMap<String, bool>, String> {
     let pairs = text.split(',').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| format!("{pair:?} is no pair: expected NAME=true or NAME=false"))?;
+            let (name, value) =
+                pair.split_once('=').ok_or_else(|| format!("{pair:?} is no pair: expected NAME=true or NAME=false"))?;
             let (name, value) = (name.trim(), value.trim());
             let value = parse_bool(value).ok_or_else(|| format!("{value:?} of {name} is neither true nor false"))?;
             Ok((name.to_owned(), value))

@@ -68,10 +68,9 @@ impl FeatureGates {
     pub fn new(set: &BTreeMap<String, bool>) -> Result<Self, GateErrors> {
         let wrong = |(name, value): (&String, &bool)| match find(name) {
             None => Some(format!("unrecognized feature gate: {name}")),
-            Some(gate) if gate.locked && gate.default != *value => Some(format!(
-                "cannot set feature gate {name} to {value}, feature is locked to {}",
-                gate.default
-            )),
+            Some(gate) if gate.locked && gate.default != *value => {
+                Some(format!("cannot set feature gate {name} to {value}, feature is locked to {}", gate.default))
+            }
             Some(_) => None,
         };
         let errors: Vec<String> = set.iter().filter_map(wrong).collect();

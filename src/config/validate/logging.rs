@@ -43,14 +43,24 @@ pub(super) fn all(logging: &Logging, gates: &FeatureGates) -> Vec<FieldError> {
         }
         errors.extend(too_much(&path, item.verbosity, VMODULE));
     }
-    errors.extend(options("text", &logging.text, gates, [
-        Subject::new("--log-text-split-stream", "logging.options.text.splitStream"),
-        Subject::new("--log-text-info-buffer-size", "logging.options.text.infoBufferSize"),
-    ]));
-    errors.extend(options("json", &logging.json, gates, [
-        Subject::new("--log-json-split-stream", "logging.options.json.splitStream"),
-        Subject::new("--log-json-info-buffer-size", "logging.options.json.infoBufferSize"),
-    ]));
+    errors.extend(options(
+        "text",
+        &logging.text,
+        gates,
+        [
+            Subject::new("--log-text-split-stream", "logging.options.text.splitStream"),
+            Subject::new("--log-text-info-buffer-size", "logging.options.text.infoBufferSize"),
+        ],
+    ));
+    errors.extend(options(
+        "json",
+        &logging.json,
+        gates,
+        [
+            Subject::new("--log-json-split-stream", "logging.options.json.splitStream"),
+            Subject::new("--log-json-info-buffer-size", "logging.options.json.infoBufferSize"),
+        ],
+    ));
     errors
 }
 
@@ -59,10 +69,8 @@ fn options(format: &str, options: &LogOptions, gates: &FeatureGates, subjects: [
         return Vec::new();
     }
     let [split, size] = subjects;
-    let set = [
-        (options.split_stream, "splitStream", split),
-        (!options.info_buffer_size.is_zero(), "infoBufferSize", size),
-    ];
+    let set =
+        [(options.split_stream, "splitStream", split), (!options.info_buffer_size.is_zero(), "infoBufferSize", size)];
     let set = set.into_iter().filter(|(is_set, ..)| *is_set);
     let forbidden = |(_, name, subject)| {
         let detail = "Feature LoggingAlphaOptions is disabled".to_owned();

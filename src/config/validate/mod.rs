@@ -3,11 +3,13 @@
 mod error;
 mod logging;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
-pub use error::{FieldError, Subject};
 pub(super) use error::aggregate;
+pub use error::{FieldError, Subject};
 pub(super) use rules::split_host_port;
 
 use super::{Config, FeatureGates};

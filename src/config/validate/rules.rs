@@ -42,8 +42,7 @@ pub(super) fn all(config: &Config) -> Vec<FieldError> {
 }
 
 fn masquerade_bit(path: &str, bit: i32, subject: Subject) -> Option<FieldError> {
-    (!(0..=31).contains(&bit))
-        .then(|| FieldError::invalid(path, bit, "must be within the range [0, 31]", subject))
+    (!(0..=31).contains(&bit)).then(|| FieldError::invalid(path, bit, "must be within the range [0, 31]", subject))
 }
 
 /// Paths below a common one.
