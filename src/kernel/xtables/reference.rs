@@ -14,8 +14,10 @@ pub enum Reference {
     Counter(Box<str>),
 }
 
-/// Options of rules that are not understood, and what the word behind them names.
-const NAMING: [(&str, fn(Box<str>) -> Reference); 9] = [
+/// An option of rules that are not understood, and what the word behind it names.
+type Naming = (&'static str, fn(Box<str>) -> Reference);
+
+const NAMING: [Naming; 9] = [
     ("-j", Reference::Chain),
     ("--jump", Reference::Chain),
     ("-g", Reference::Chain),
