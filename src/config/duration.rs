@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use core::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 

@@ -1,6 +1,7 @@
 //! The life of the process: a node for each configuration, one after the other. Between two nodes, as after the last one,
 //! all rules stay.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -100,11 +101,12 @@ impl Life {
     /// Starts a node; `None` if there is nothing more to do.
     async fn start(&mut self, settled: &Settled) -> Result<Option<RunningNode>, Failure> {
         let source = settled.source.choice()?;
-        conntrack(settled)?;
         set_oom_score_adj(settled.oom_score_adj.into());
         let driver = live::open_for_writing(&settled.rules)?;
         let families = driver.families();
         settle::check_families(&settled.rules, &families)?;
+        // The driver may have loaded the module that these are settings of, and settings of rules depend on one of them.
+        conntrack(settled)?;
         log_settled(settled, &source, &driver);
         let outside = self.outside.get_or_insert_with(|| Outside::new(settled, &families));
         let config = api_config(settled, outside);
@@ -332,8 +334,8 @@ fn conntrack(settled: &Settled) -> Result<(), Failure> {
         udp: wanted.udp_timeout,
         udp_stream: wanted.udp_stream_timeout,
     };
-    let settled = Conntrack::default().settle(&settings, &Pins::default());
-    settled.map_err(|error| Failure::new(error.to_string()))
+    let pins = Pins::by_name(settled.rules.ipvs.kept_sysctls()).and_files(Path::new("/"));
+    Conntrack::default().settle(&settings, &pins).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// How the API server is asked.
