@@ -1,7 +1,6 @@
 //! How long the network took to follow: from the time that the API server's side noted on a slice to the kernel's yes.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::Resolved;
 use super::ledger::Progress;
@@ -23,17 +22,18 @@ pub(super) struct Programming {
 #[derive(Debug, Default)]
 struct Waiting {
     keys: BTreeSet<ServicePortKey>,
+    /// In the order in which they were told.
     triggers: Vec<Trigger>,
+    /// So many of them were told before the service was last sent to the kernel.
+    sent: usize,
 }
 
+/// Services that carry a time, with those of their fragments that the kernel said yes to.
+pub(super) type Touched = BTreeMap<ObjectName, BTreeSet<ServicePortKey>>;
+
 impl Programming {
-    /// Facts were told, with these times; this is how the services they touch resolve now. Returns the services that
-    /// carry a time.
-    pub(super) fn told(
-        &mut self,
-        triggers: BTreeMap<ObjectName, Vec<Trigger>>,
-        resolved: &Resolved,
-    ) -> BTreeSet<ObjectName> {
+    /// Facts were told, with these times; this is how the services they touch resolve now.
+    pub(super) fn told(&mut self, triggers: BTreeMap<ObjectName, Vec<Trigger>>, resolved: &Resolved) -> Touched {
         for (name, times) in &triggers {
             let waiting = self.waiting.entry(name.clone()).or_default();
             let room = MOST.saturating_sub(waiting.triggers.len());
@@ -46,32 +46,52 @@ impl Programming {
                 }
             }
         }
-        triggers.into_keys().collect()
+        triggers.into_keys().map(|name| (name, BTreeSet::new())).collect()
     }
 
-    /// The kernel said yes to moves. Returns the services among them that carry a time.
-    pub(super) fn moved(&self, moves: &[Move]) -> BTreeSet<ObjectName> {
-        if self.waiting.is_empty() {
-            return BTreeSet::new();
+    /// The kernel is asked for moves.
+    pub(super) fn sent(&mut self, moves: &[Move]) {
+        for key in keys(moves) {
+            if let Some(waiting) = self.waiting.get_mut(&key.name.service) {
+                waiting.sent = waiting.triggers.len();
+            }
         }
-        let keys = moves.iter().filter_map(|m| m.after.as_ref().or(m.before.as_ref())).map(|port| &port.key);
-        keys.map(|key| &key.name.service).filter(|name| self.waiting.contains_key(*name)).cloned().collect()
     }
 
-    /// Takes out the times of these services whose family is in force by now. A family of which the kernel refuses a
-    /// part has no such time.
-    pub(super) fn settle(
-        &mut self,
-        services: &BTreeSet<ObjectName>,
-        progress: impl Fn(&ServicePortKey) -> Progress,
-    ) -> Vec<Trigger> {
+    /// The kernel is asked for everything.
+    pub(super) fn sent_all(&mut self) {
+        self.waiting.values_mut().for_each(|waiting| waiting.sent = waiting.triggers.len());
+    }
+
+    /// The kernel said yes to moves.
+    pub(super) fn moved(&self, moves: &[Move]) -> Touched {
+        let mut touched = Touched::new();
+        for key in keys(moves).filter(|key| self.waiting.contains_key(&key.name.service)) {
+            touched.entry(key.name.service.clone()).or_default().insert(key.clone());
+        }
+        touched
+    }
+
+    /// Takes out the times of these services whose family is in force by now: of what was sent, or of all where nothing
+    /// is owed. A family of which the kernel refuses a part has no such time.
+    pub(super) fn settle(&mut self, touched: &Touched, progress: impl Fn(&ServicePortKey) -> Progress) -> Vec<Trigger> {
         let mut done = Vec::new();
-        for name in services {
-            let Some(Waiting { keys, triggers }) = self.waiting.get_mut(name) else { continue };
-            triggers.retain(|trigger| {
-                let of_family = keys.iter().filter(|key| key.family == trigger.family);
-                let states: Vec<_> = of_family.map(&progress).collect();
+        for (name, moved) in touched {
+            let Some(waiting) = self.waiting.get_mut(name) else { continue };
+            let (mut place, mut sent) = (0, 0);
+            waiting.triggers.retain(|trigger| {
+                let was_sent = place < waiting.sent;
+                place += 1;
+                let of_family = waiting.keys.iter().filter(|key| key.family == trigger.family);
+                let states: Vec<_> = of_family
+                    .map(|key| match progress(key) {
+                        // What is owed is newer.
+                        Progress::Owed if was_sent && moved.contains(key) => Progress::InForce,
+                        state => state,
+                    })
+                    .collect();
                 if states.contains(&Progress::Owed) {
+                    sent += usize::from(was_sent);
                     return true;
                 }
                 if !states.contains(&Progress::Refused) {
@@ -79,12 +99,17 @@ impl Programming {
                 }
                 false
             });
-            if triggers.is_empty() {
+            waiting.sent = sent;
+            if waiting.triggers.is_empty() {
                 self.waiting.remove(name);
             }
         }
         done
     }
+}
+
+fn keys(moves: &[Move]) -> impl Iterator<Item = &ServicePortKey> {
+    moves.iter().filter_map(|m| m.after.as_ref().or(m.before.as_ref())).map(|port| &port.key)
 }
 
 #[cfg(test)]
@@ -107,7 +132,7 @@ mod tests {
         Trigger { family, time }
     }
 
-    fn moved(keys: &[ServicePortKey]) -> Vec<Move> {
+    fn moves(keys: &[ServicePortKey]) -> Vec<Move> {
         let port = |key: &ServicePortKey| ServicePort::new(key.clone(), [10, 0, 0, 1].into(), 80);
         keys.iter().map(|key| Move { before: Some(Arc::new(port(key))), after: None }).collect()
     }
@@ -118,13 +143,13 @@ mod tests {
         let mut programming = Programming::default();
         let triggers = BTreeMap::from([(name("s"), vec![at(Family::V4, 1), at(Family::V6, 2)])]);
         let told = programming.told(triggers, &vec![(a.clone(), None), (b.clone(), None), (six.clone(), None)]);
-        assert_eq!(told, [name("s")].into());
+        assert_eq!(told, [(name("s"), BTreeSet::new())].into());
         let owed = |keys: Vec<ServicePortKey>| {
             move |key: &ServicePortKey| if keys.contains(key) { Progress::Owed } else { Progress::InForce }
         };
         assert_eq!(programming.settle(&told, owed(vec![b.clone()])), [at(Family::V6, 2)]);
-        assert_eq!(programming.moved(&moved(&[key("other", "a", Family::V4)])), BTreeSet::new());
-        let services = programming.moved(&moved(&[a, b]));
+        assert_eq!(programming.moved(&moves(&[key("other", "a", Family::V4)])), Touched::new());
+        let services = programming.moved(&moves(&[a, b]));
         assert_eq!(programming.settle(&services, owed(Vec::new())), [at(Family::V4, 1)]);
         assert!(programming.waiting.is_empty());
     }
@@ -148,6 +173,28 @@ mod tests {
             let told = programming.told(triggers, &vec![(key("s", "a", Family::V4), None)]);
             assert_eq!(programming.settle(&told, |_| Progress::Owed), []);
         }
-        assert_eq!(programming.settle(&[name("s")].into(), |_| Progress::InForce).len(), MOST);
+        let told = Touched::from([(name("s"), BTreeSet::new())]);
+        assert_eq!(programming.settle(&told, |_| Progress::InForce).len(), MOST);
+    }
+
+    /// A service that changes all the time: each change is timed when what was sent with it is in force.
+    #[test]
+    fn a_newer_change_does_not_hold_up_the_times_of_what_was_sent() {
+        let (a, b) = (key("s", "a", Family::V4), key("s", "b", Family::V4));
+        let mut programming = Programming::default();
+        let tell = |programming: &mut Programming, time| {
+            let triggers = BTreeMap::from([(name("s"), vec![at(Family::V4, time)])]);
+            programming.told(triggers, &vec![(a.clone(), None), (b.clone(), None)])
+        };
+        tell(&mut programming, 1);
+        programming.sent(&moves(&[a.clone(), b.clone()]));
+        tell(&mut programming, 2);
+        let half = programming.moved(&moves(std::slice::from_ref(&a)));
+        assert_eq!(programming.settle(&half, |_| Progress::Owed), [], "the other port is still under way");
+        let all = programming.moved(&moves(&[a.clone(), b.clone()]));
+        assert_eq!(programming.settle(&all, |_| Progress::Owed), [at(Family::V4, 1)]);
+        assert_eq!(programming.settle(&all, |_| Progress::Owed), [], "the newer one was not sent");
+        programming.sent_all();
+        assert_eq!(programming.settle(&all, |_| Progress::Owed), [at(Family::V4, 2)]);
     }
 }

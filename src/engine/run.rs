@@ -1,6 +1,6 @@
 //! The thin loop: facts in, kernel actions out, one task.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::event::{Action, Event, Resolved};
 use super::machine::Engine;
 use super::notice::{Notice, Severity};
 use super::pacing::{Moment, Pacing};
-use super::programming::Programming;
+use super::programming::{Programming, Touched};
 use super::status::{Status, Unhealthy};
 use super::worker::{Command, KernelThread};
 use crate::kernel::xtables::Suspicion;
@@ -179,7 +179,7 @@ pub struct Runner<F> {
     programming: Programming,
     programmed: OnProgrammed,
     /// Services with a time whose fragments may have come into force.
-    touched: BTreeSet<ObjectName>,
+    touched: Touched,
     /// What was told when the kernel was last asked for all of it.
     taken: FactCounts,
     wake: Option<Moment>,
@@ -213,7 +213,7 @@ impl<F: Facts> Runner<F> {
             listener: Box::new(|_| {}),
             programming: Programming::default(),
             programmed: Box::new(|_| {}),
-            touched: BTreeSet::new(),
+            touched: Touched::new(),
             taken: FactCounts::default(),
             wake: None,
             synced: false,
@@ -324,10 +324,16 @@ impl<F: Facts> Runner<F> {
 
     fn act(&mut self, action: Action) -> bool {
         match action {
-            Action::Apply { moves, forget } => self.kernel.send(Command::Apply { moves, forget }),
-            Action::Repair { model, scope, mode } => self.kernel.send(Command::Repair { model, scope, mode }),
+            Action::Apply { moves, forget } => {
+                self.programming.sent(&moves);
+                self.kernel.send(Command::Apply { moves, forget })
+            }
+            Action::Repair { model, scope, mode } => {
+                self.programming.sent_all();
+                self.kernel.send(Command::Repair { model, scope, mode })
+            }
             Action::Applied(moves) => {
-                self.touched.append(&mut self.programming.moved(&moves));
+                self.touched = self.programming.moved(&moves);
                 self.kernel.send(Command::Applied(moves))
             }
             Action::WakeAt(at) => {

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::fake::{Bench, Fault};
 use super::*;
+use crate::kernel::xtables::ownership::is_owned;
 use crate::kernel::xtables::variant::Variant;
 use crate::kernel::xtables::{RuleCounts, Xtables};
 use crate::model::{EndpointFlags, ModelEndpoint, Settings};
@@ -11,7 +12,7 @@ use crate::net::{Endpoint, PerFamily};
 use crate::sim::SimKernel;
 
 fn pacing() -> Pacing {
-    Pacing::new(Duration::ZERO, s(3600))
+    Pacing { rest: 0, ..Pacing::new(Duration::ZERO, s(3600)) }
 }
 
 fn waits(engine: &Engine) -> PerFamily<(u64, Duration)> {
@@ -90,7 +91,11 @@ fn drift_that_is_only_reported_is_not_put_right() {
 /// Rules in chains that are ours.
 fn held(kernel: &mut SimKernel, family: Family, table: Table) -> i64 {
     let mut held = 0;
-    kernel.observe(family, table, &mut |chain| held += if chain.builtin { 0 } else { chain.rules.len() }).unwrap();
+    kernel
+        .observe(family, table, &mut |chain| {
+            held += if is_owned(table, chain.name.as_str()) { chain.rules.len() } else { 0 };
+        })
+        .unwrap();
     held as i64
 }
 

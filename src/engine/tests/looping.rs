@@ -158,13 +158,16 @@ async fn times_wait_until_the_kernel_has_what_they_timed() {
     assert_eq!(*setup.programmed.lock().unwrap(), [1]);
     *shared.gate.lock().unwrap() = Some(gate);
     setup.updates.send(batch()).await.unwrap();
-    until(&setup.handle, |status| status.facts.changed_services == 2).await;
+    until(&setup.handle, |status| status.facts_taken.changed_services == 2).await;
     setup.updates.send(batch()).await.unwrap();
+    until(&setup.handle, |status| status.facts_taken.changed_services == 3).await;
     setup.updates.send(batch()).await.unwrap();
     until(&setup.handle, |status| status.facts.changed_services == 4).await;
     assert_eq!(setup.handle.status().facts_taken.changed_services, 3, "the fourth waits for the kernel");
     assert_eq!(*setup.programmed.lock().unwrap(), [1], "the second is in flight, what repeats it as well");
     open.send(()).unwrap();
+    until(&setup.handle, |status| status.counters.applies == 1).await;
+    assert_eq!(setup.programmed.lock().unwrap()[..2], [1, 2], "though there is something newer");
     until(&setup.handle, |status| status.counters.applies == 2).await;
     assert_eq!(*setup.programmed.lock().unwrap(), [1, 2, 3, 4]);
     assert_eq!(setup.handle.status().facts_taken.changed_services, 4);

@@ -21,7 +21,7 @@
 //! | engine's loop | [`Runner::timing`](crate::engine::Runner::timing) → [`Metrics::programmed`] |
 //! | conntrack worker | its report → [`Metrics::cleaned_up`] |
 //! | health server | [`Metrics::probed`] |
-//! | API client | its observer → [`Metrics::requested`] |
+//! | API client | its observer → [`Requests::finished`], of [`Setup::requests`] |
 //! | configuration | [`Metrics::reloaded`] |
 //! | what is read at a scrape | [`Metrics::ask`] with [`Readings`] |
 //! | server | [`pages::handler`](super::pages::handler) |
@@ -67,6 +67,7 @@ mod own;
 mod process;
 mod readings;
 mod registry;
+mod requests;
 mod text;
 
 pub use family::{Description, Distribution, Family, Kind, Labels, Sample, Stability, Value};
@@ -74,7 +75,8 @@ pub use instruments::{Counter, Histogram};
 pub use negotiation::{Negotiated, negotiate};
 pub use process::{start_time, started};
 pub use readings::{Cleanups, Followed, Memory, Packets, Readings, RuleNumbers, Sent};
-pub use registry::{Feature, Metrics, Mode, Probe, Reload, Request, Setup};
+pub use registry::{Feature, Metrics, Mode, Probe, Reload, Setup};
+pub use requests::{Request, Requests};
 pub use text::{Format, write};
 
 /// When this process started, as a family.

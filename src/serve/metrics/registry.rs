@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::family::{Description, Family, Labels, Stability, Value};
-use super::instruments::{Counter, Histogram, PROGRAMMING, REQUESTS, Timestamp, WORK};
+use super::instruments::{Counter, Histogram, PROGRAMMING, Timestamp, WORK};
 use super::readings::Readings;
+use super::requests::Requests;
 use super::text::{Format, write};
 use super::{kube, own, process};
 use crate::engine::{Finished, Handle, Status, Task};
@@ -18,18 +19,16 @@ use crate::state::TrafficPolicy;
 /// Where the clock of the engine and the system's are further apart than this, the system's was set.
 const CLOCK_WAS_SET: f64 = 0.5;
 
-/// Codes of answers, methods and hosts are few; beyond this nobody would look at them.
-const MOST_REQUESTS: usize = 1_000;
-
 /// Which of kube-proxy's modes; some metrics are of one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
+    #[default]
     Iptables,
     Ipvs,
 }
 
-/// What does not change while a configuration is in force.
-#[derive(Clone, Debug)]
+/// What does not change while a configuration is in force. The default serves no family.
+#[derive(Clone, Debug, Default)]
 pub struct Setup {
     pub mode: Mode,
     /// The families that are served.
@@ -38,6 +37,8 @@ pub struct Setup {
     pub version: String,
     /// Gates that are known, as the configuration has them.
     pub features: Vec<Feature>,
+    /// Fed by whoever sends requests to the API server.
+    pub requests: Requests,
 }
 
 /// A gate.
@@ -64,18 +65,6 @@ pub enum Reload {
     Rejected,
 }
 
-/// The request of a client that is over.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    pub method: &'a str,
-    pub host: &'a str,
-    /// `None`: no answer came.
-    pub code: Option<u16>,
-    /// A watch is counted, but not timed.
-    pub is_watch: bool,
-    pub took: Duration,
-}
-
 /// All metrics. Hooks take `&self` and are cheap; they may be called from any thread, before and after everything.
 pub struct Metrics {
     node: RwLock<Node>,
@@ -87,7 +76,6 @@ pub struct Metrics {
     conntrack: PerFamily<Histogram>,
     no_local: Mutex<NoLocal>,
     probes: Mutex<BTreeMap<(bool, u16), u64>>,
-    requests: Mutex<Requests>,
     reloads_applied: Counter,
     reloads_rejected: Counter,
 }
@@ -115,14 +103,6 @@ struct NoLocal {
     external: BTreeSet<ServicePortKey>,
 }
 
-#[derive(Default)]
-struct Requests {
-    /// By code, host and method.
-    counts: BTreeMap<(String, String, String), u64>,
-    /// By host and verb.
-    durations: BTreeMap<(String, String), Histogram>,
-}
-
 impl Metrics {
     /// Metrics that nothing has happened to. Figures of the engine and of the parts are there when they are.
     pub fn new(setup: Setup) -> Arc<Self> {
@@ -141,7 +121,6 @@ impl Metrics {
             conntrack: PerFamily::new(|_| Histogram::new(&WORK)),
             no_local: Mutex::default(),
             probes: Mutex::default(),
-            requests: Mutex::default(),
             reloads_applied: Counter::default(),
             reloads_rejected: Counter::default(),
         })
@@ -220,22 +199,6 @@ impl Metrics {
         *lock(&self.probes).entry((probe == Probe::Livez, code)).or_default() += 1;
     }
 
-    /// A request to the API server is over.
-    pub fn requested(&self, request: &Request<'_>) {
-        let code = request.code.map_or_else(|| "<error>".to_owned(), |code| code.to_string());
-        let (host, method) = (request.host.to_owned(), request.method.to_owned());
-        let mut requests = lock(&self.requests);
-        let what = (code, host.clone(), method.clone());
-        if requests.counts.len() >= MOST_REQUESTS && !requests.counts.contains_key(&what) {
-            return;
-        }
-        *requests.counts.entry(what).or_default() += 1;
-        if !request.is_watch {
-            let durations = requests.durations.entry((host, method)).or_insert_with(|| Histogram::new(&REQUESTS));
-            durations.observe(request.took);
-        }
-    }
-
     /// The configuration changed.
     pub fn reloaded(&self, reload: Reload) {
         match reload {
@@ -257,7 +220,7 @@ impl Metrics {
         let mut families = self.kernel_actions(&node);
         families.extend(self.changes_in_force(&node));
         families.extend(self.probes());
-        families.extend(self.requests());
+        families.extend(node.setup.requests.families());
         families.extend(of_parts(&node));
         families.extend(process::families());
         if let Some(engine) = &node.engine {
@@ -323,19 +286,6 @@ impl Metrics {
             counts.into_iter().map(|((_, code), count)| (vec![("code", code.to_string().into())], Value::from(count)))
         };
         vec![kube::HEALTHZ.with(of(false)), kube::LIVEZ.with(of(true))]
-    }
-
-    fn requests(&self) -> Vec<Family> {
-        let requests = lock(&self.requests);
-        let counts = requests.counts.iter().map(|((code, host, method), count)| {
-            let labels: Labels =
-                vec![("code", code.clone().into()), ("host", host.clone().into()), ("method", method.clone().into())];
-            (labels, Value::from(*count))
-        });
-        let durations = requests.durations.iter().map(|((host, verb), histogram)| {
-            (vec![("host", host.clone().into()), ("verb", verb.clone().into())], histogram.read())
-        });
-        vec![kube::REQUESTS.with(counts), kube::REQUEST_DURATION.with(durations)]
     }
 
     /// When the engine's clock began. The same value from scrape to scrape, unless the system's clock was set.

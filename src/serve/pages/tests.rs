@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::serve::metrics::{Mode, Setup};
+use crate::serve::metrics::{Mode, Requests, Setup};
 
 const NOSNIFF: Option<&str> = Some("nosniff");
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -16,6 +16,7 @@ fn pages(open: bool) -> Pages {
         families: Vec::new(),
         version: "0.1.0".to_owned(),
         features: Vec::new(),
+        requests: Requests::default(),
     };
     let flag = |name: &str, value: &str| Flag { name: name.to_owned(), value: value.to_owned() };
     Pages {

@@ -21,6 +21,7 @@ fn setup(mode: Mode) -> Setup {
         families: IpFamily::ALL.to_vec(),
         version: "0.1.0".to_owned(),
         features: vec![feature("ComponentFlagz", "BETA", true), feature("AllAlpha", "ALPHA", false)],
+        requests: Requests::default(),
     }
 }
 
@@ -85,7 +86,9 @@ fn finished(task: Task, millis: u64, succeeded: bool, v6: bool) -> Finished {
 
 /// Metrics to which everything has happened that can.
 fn filled(mode: Mode) -> Arc<Metrics> {
-    let metrics = Metrics::new(setup(mode));
+    let setup = setup(mode);
+    let requests = setup.requests.clone();
+    let metrics = Metrics::new(setup);
     metrics.ask(Everything);
     metrics.finished(&finished(Task::Repair, 500, true, true));
     metrics.finished(&finished(Task::Apply, 3, true, false));
@@ -101,9 +104,9 @@ fn filled(mode: Mode) -> Arc<Metrics> {
         is_watch: false,
         took: Duration::from_millis(30),
     };
-    metrics.requested(&request);
-    metrics.requested(&Request { is_watch: true, ..request });
-    metrics.requested(&Request { code: None, ..request });
+    requests.finished(&request);
+    requests.finished(&Request { is_watch: true, ..request });
+    requests.finished(&Request { code: None, ..request });
     metrics.reloaded(Reload::Rejected);
     let lonely = port("lonely", TrafficPolicy::Local, TrafficPolicy::Cluster, false);
     metrics.in_force([(&lonely.key, Some(&lonely))]);
@@ -163,11 +166,13 @@ fn an_action_counts_for_its_families_and_a_failed_one_too() {
 /// Labels that somebody else chooses do not grow without end.
 #[test]
 fn requests_are_bounded() {
-    let metrics = Metrics::new(setup(Mode::Iptables));
+    let setup = setup(Mode::Iptables);
+    let requests = setup.requests.clone();
+    let metrics = Metrics::new(setup);
     let request = Request { method: "GET", host: "h", code: None, is_watch: true, took: Duration::ZERO };
     for n in 0..2_000 {
-        metrics.requested(&Request { host: &n.to_string(), ..request });
-        metrics.requested(&Request { host: "0", ..request });
+        requests.finished(&Request { host: &n.to_string(), ..request });
+        requests.finished(&Request { host: "0", ..request });
     }
     let text = metrics.text(Format::Text);
     assert_eq!(text.lines().filter(|line| line.starts_with("rest_client_requests_total{")).count(), 1_000);
