@@ -1,7 +1,7 @@
 //! IPVS, in a kernel that has it: the one at hand for root, else that of a machine which is booted for the suite.
 //!
 //! Without libtest: the program is its own runner, on the host and in the machine. `cargo test --test ipvs` boots once,
-//! whatever number of cases there are, and not at all for `--list` or where no case has the name that was asked for.
+//! or two machines side by side where the host has room for them, and not at all for `--list` or where no case has the name that was asked for.
 //! Each case is a process with a network namespace of its own.
 //!
 //! A module of cases has `pub fn all() -> Vec<(&'static str, fn())>` and a line in [`cases`].
@@ -14,8 +14,14 @@ mod archive;
 mod arguments;
 #[path = "ipvs/machine.rs"]
 mod machine;
+#[path = "ipvs/machines.rs"]
+mod machines;
 #[path = "ipvs/runner.rs"]
 mod runner;
+#[path = "ipvs/shards.rs"]
+mod shards;
+#[path = "ipvs/tally.rs"]
+mod tally;
 
 mod program;
 
@@ -26,6 +32,8 @@ mod process;
 #[path = "packets/shared.rs"]
 mod shared;
 
+#[path = "ipvs/cleanup.rs"]
+mod cleanup;
 #[path = "ipvs/diff.rs"]
 mod diff;
 #[path = "ipvs/draining.rs"]
@@ -68,14 +76,17 @@ use std::process::ExitCode;
 use arguments::Arguments;
 use machine::NoMachine;
 use runner::Case;
+use shards::Shard;
 use shared::manifests;
+use tally::Tally;
 use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 
 /// The cases of a module.
 type Cases = Vec<(&'static str, fn())>;
 
 fn cases() -> Vec<Case> {
-    let modules: [(&str, Cases); 14] = [
+    let modules: [(&str, Cases); 15] = [
+        ("cleanup", cleanup::all()),
         ("diff", diff::all()),
         ("draining", draining::all()),
         ("egress", egress::all()),
@@ -117,15 +128,32 @@ fn main() -> ExitCode {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    let inside = std::env::var_os(machine::INSIDE).is_some();
-    if inside || chosen.is_empty() || (nix::unistd::geteuid().is_root() && kernel_has_ipvs()) {
-        let passed = runner::run(&chosen, cases.len(), &arguments);
-        return if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if let Ok(shard) = std::env::var(machine::INSIDE) {
+        let shard: Shard = shard.parse().expect("which machine this is");
+        return tell(&shard.cases(&chosen), &arguments);
     }
-    machine::run(&given).unwrap_or_else(|NoMachine(why)| {
+    let mut tally = Tally::begin(chosen.len(), cases.len());
+    if chosen.is_empty() || (nix::unistd::geteuid().is_root() && kernel_has_ipvs()) {
+        runner::run(&chosen, &arguments, |name, line, outcome| {
+            println!("{line}");
+            tally.count(name, outcome);
+        });
+    } else if let Err(NoMachine(why)) = machines::run(&chosen, &given, &arguments, &mut tally) {
         weir::lab::skipped(&format!("ipvs: this kernel has no IPVS (or this is not root), and no machine: {why}"));
-        ExitCode::SUCCESS
-    })
+        return ExitCode::SUCCESS;
+    }
+    if tally.end() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs these cases in a machine, for the host to hear: what a failed one printed comes before the line that it is over.
+fn tell(cases: &[&Case], arguments: &Arguments) -> ExitCode {
+    runner::run(cases, arguments, |_, line, outcome| {
+        if let Some(printed) = outcome {
+            println!("{}", printed.trim_end());
+        }
+        println!("{line}");
+    });
+    ExitCode::SUCCESS
 }
 
 /// Whether generic netlink has the family `IPVS`. To ask for it loads its module.

@@ -1,11 +1,13 @@
 //! Logs: one line an event, on stderr.
 
+use std::sync::{Mutex, OnceLock, PoisonError};
+
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, FilterFn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use super::colour::Colour;
 use crate::config::{LogFormat, Logging, VmoduleItem};
@@ -28,25 +30,69 @@ fn level(verbosity: u32) -> LevelFilter {
     }
 }
 
-/// Starts logging. `WEIR_LOG`, if set, says in tracing's words what is logged, instead of verbosity and vmodule.
+type AnyFilter = Box<dyn Filter<Registry> + Send + Sync>;
+
+/// What was started, to be changed while the program runs.
+struct Started {
+    filter: reload::Handle<AnyFilter, Registry>,
+    logging: Mutex<Logging>,
+    /// `WEIR_LOG` counts instead of anything else.
+    by_environment: bool,
+}
+
+static STARTED: OnceLock<Started> = OnceLock::new();
+
+/// Starts logging. `WEIR_LOG`, if set, says in tracing's words what is logged, instead of verbosity and vmodule. Called
+/// again, it changes how much is logged; the format stays the one of the start.
 pub fn start(logging: &Logging, loudness: Loudness) {
+    if let Some(started) = STARTED.get() {
+        started.change(logging, loudness);
+        return;
+    }
     let colour = Colour::Auto.choice(&std::io::stderr()) == anstream::ColorChoice::Always;
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match logging.format() {
         LogFormat::Text => Box::new(layer),
         LogFormat::Json => Box::new(layer.json()),
     };
-    let filtered: Box<dyn Layer<Registry> + Send + Sync> = match EnvFilter::try_from_env("WEIR_LOG") {
-        Ok(filter) => Box::new(layer.with_filter(filter)),
-        Err(_) => {
-            let levels = Levels::new(logging, loudness);
-            let most = levels.most();
-            let filter = FilterFn::new(move |metadata| levels.lets_through(metadata)).with_max_level_hint(most);
-            Box::new(layer.with_filter(filter))
-        }
+    let environment = EnvFilter::try_from_env("WEIR_LOG").ok();
+    let by_environment = environment.is_some();
+    let filter: AnyFilter = match environment {
+        Some(filter) => Box::new(filter),
+        None => Levels::new(logging, loudness).filter(),
     };
+    let (filter, handle) = reload::Layer::new(filter);
     // Only fails if logging has started already, as in tests: then that one stays.
-    let _ = tracing_subscriber::registry().with(filtered).try_init();
+    if tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().is_ok() {
+        let logging = Mutex::new(logging.clone());
+        let _ = STARTED.set(Started { filter: handle, logging, by_environment });
+    }
+}
+
+/// Logs by this verbosity from now on, as `PUT /debug/flags/v` asks for.
+///
+/// # Errors
+/// One line: logs follow something else.
+pub fn set_verbosity(verbosity: u32) -> Result<(), String> {
+    let Some(started) = STARTED.get() else { return Err("logging has not been started".to_owned()) };
+    if started.by_environment {
+        return Err("WEIR_LOG says what is logged: start without it".to_owned());
+    }
+    let logging = started.logging.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    started.change(&Logging { verbosity, ..logging }, Loudness::Running);
+    Ok(())
+}
+
+impl Started {
+    fn change(&self, logging: &Logging, loudness: Loudness) {
+        if self.by_environment {
+            return;
+        }
+        let filter = Levels::new(logging, loudness).filter();
+        // Fails only where the subscriber is gone, and nothing is logged any more.
+        let _ = self.filter.modify(|now| *now = filter);
+        *self.logging.lock().unwrap_or_else(PoisonError::into_inner) = logging.clone();
+    }
 }
 
 /// Which part of the program logs how much.
@@ -61,6 +107,11 @@ impl Levels {
         let is_quiet = loudness == Loudness::Answering && logging.verbosity == 0;
         let all = if is_quiet { LevelFilter::WARN } else { level(logging.verbosity) };
         Levels { all, parts: logging.vmodule.clone() }
+    }
+
+    fn filter(self) -> AnyFilter {
+        let most = self.most();
+        Box::new(FilterFn::new(move |metadata| self.lets_through(metadata)).with_max_level_hint(most))
     }
 
     fn most(&self) -> LevelFilter {

@@ -1,4 +1,4 @@
-//! The faces: `weir proxy`, `weir diff`, `weir demo`, and the descriptions of them for shells and manuals.
+//! The faces: `weir proxy`, `weir diff`, `weir cleanup`, `weir demo`, and the descriptions of them for shells and manuals.
 //!
 //! What was typed ([`options`]), what that means together with file and defaults ([`config`](crate::config)) and what it
 //! means on this host ([`settle`]) are steps of their own: parsing knows one value at a time, completing and validating all
@@ -6,6 +6,7 @@
 //! touches anything in the kernel.
 
 pub mod accounting;
+pub mod cleanup;
 mod colour;
 pub mod demo;
 mod describe;
@@ -13,6 +14,7 @@ pub mod diff;
 mod duration;
 mod live;
 pub mod logging;
+pub mod notify;
 pub mod options;
 pub mod proxy;
 pub mod settle;
@@ -40,6 +42,9 @@ pub enum Command {
     Proxy(Box<proxy::ProxyArgs>),
     /// Show what would change in the kernel, and change nothing
     Diff(Box<diff::DiffArgs>),
+    /// Remove everything that weir or kube-proxy left in the kernel
+    #[command(long_about = cleanup::ABOUT)]
+    Cleanup(cleanup::CleanupArgs),
     /// Build a small node in namespaces and send it real connections; needs no root and no cluster
     Demo(demo::DemoArgs),
     /// Print completions for a shell
@@ -85,6 +90,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Proxy(args) => proxy::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Diff(args) => return diff::run(*args),
+        Command::Cleanup(args) => cleanup::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(args),
         Command::Completions(args) => describe::completions(args).map(|()| ExitCode::SUCCESS),
         Command::Manpage(args) => describe::manpage(&args).map(|()| ExitCode::SUCCESS),

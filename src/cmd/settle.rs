@@ -20,8 +20,9 @@ pub use host::{HostFacts, interface_addresses};
 
 use super::Failure;
 use super::options::{DetectLocalMode, NodePortAddress, ProxyMode, RuleOptions};
-use crate::model::{LocalDetector, NodePortAddresses, Settings};
+use crate::model::{NodePortAddresses, Settings};
 use crate::net::{Family, PerFamily};
+use crate::node::{Detection, NodeAddresses, detectors};
 use crate::state::Node;
 
 /// The name of this node: what was said, or the host's name; trimmed and in lower case (contract 1.7).
@@ -107,8 +108,8 @@ fn joined(nets: &[IpNet]) -> String {
 
 /// The settings that rules are planned with: from the flags, the node as the source tells it, and the host.
 pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> Settings {
-    let node_ips = node_ips(rules, node);
-    let cidrs = node_port_cidrs(rules, &node_ips);
+    let addresses = node_addresses(rules, node);
+    let cidrs = node_port_cidrs(rules, &addresses);
     // IPVS has no virtual servers on loopback addresses (contract 4.3).
     let may_be_loopback = rules.iptables_localhost_nodeports && rules.proxy_mode == ProxyMode::Iptables;
     let localhost_node_ports = may_be_loopback && contains_loopback(&cidrs);
@@ -116,13 +117,13 @@ pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> S
     Settings {
         masquerade_bit: rules.iptables_masquerade_bit,
         masquerade_all: rules.masquerade_all,
-        detector: PerFamily::new(|family| detector(rules, node, family)),
+        detector: detectors(detection(rules, node)),
         localhost_node_ports,
         node_port_addresses: PerFamily::new(|family| {
             let loopback_works = family == Family::V4 && localhost_node_ports;
             node_port_addresses(&cidrs, &host_ips, family, loopback_works)
         }),
-        node_ips,
+        node_ips: addresses.known(),
         // Every iptables that weir drives knows it (1.8.2 and newer), and so do the kernels that those run on.
         random_fully: true,
         drop_invalid: !host.conntrack_liberal,
@@ -143,45 +144,45 @@ pub fn matters(rules: &RuleOptions, old: &Settings, new: &Settings) -> bool {
     }
 }
 
-/// Contract 1.15.
-fn detector(rules: &RuleOptions, node: Option<&Node>, family: Family) -> LocalDetector {
-    let first = |nets: &[IpNet]| {
-        let net = nets.iter().find(|net| Family::of_net(net) == family);
-        net.map_or(LocalDetector::None, |net| LocalDetector::Cidr(*net))
-    };
+/// What tells traffic of local pods, as typed.
+pub fn detection<'a>(rules: &'a RuleOptions, node: Option<&'a Node>) -> Detection<'a> {
     match rules.detect_local_mode {
-        DetectLocalMode::ClusterCidr => first(&rules.cluster_cidr),
-        DetectLocalMode::NodeCidr => first(node.map(|node| &*node.pod_cidrs).unwrap_or_default()),
+        DetectLocalMode::ClusterCidr => Detection::ClusterCidr(&rules.cluster_cidr),
+        DetectLocalMode::NodeCidr => Detection::NodeCidr(node.map(|node| &*node.pod_cidrs).unwrap_or_default()),
         DetectLocalMode::BridgeInterface => {
-            rules.pod_bridge_interface.as_deref().map_or(LocalDetector::None, |n| LocalDetector::Interface(n.into()))
+            Detection::BridgeInterface(rules.pod_bridge_interface.as_deref().unwrap_or_default())
         }
-        DetectLocalMode::InterfaceNamePrefix => rules
-            .pod_interface_name_prefix
-            .as_deref()
-            .map_or(LocalDetector::None, |prefix| LocalDetector::InterfacePrefix(prefix.into())),
+        DetectLocalMode::InterfaceNamePrefix => {
+            Detection::InterfaceNamePrefix(rules.pod_interface_name_prefix.as_deref().unwrap_or_default())
+        }
     }
 }
 
-/// The node's address of each family: the Node object's first, overridden by a bind address that says one
-/// (contract 1.11). Loopback stands for "unknown" upstream; here it is `None`.
-fn node_ips(rules: &RuleOptions, node: Option<&Node>) -> PerFamily<Option<IpAddr>> {
-    let mut ips =
-        PerFamily::new(|family| node.and_then(|node| node.ips.iter().find(|ip| Family::of(ip) == family).copied()));
-    if let Some(ip) = rules.bind_address.filter(|ip| !ip.is_unspecified()) {
-        *ips.get_mut(Family::of(&ip)) = Some(ip);
-    }
-    ips
+/// The node's addresses, and its primary family.
+pub fn node_addresses(rules: &RuleOptions, node: Option<&Node>) -> NodeAddresses {
+    NodeAddresses::new(node.map(|node| &*node.ips).unwrap_or_default(), rules.bind_address)
 }
 
 /// The networks of `--nodeport-addresses`, `primary` replaced by the node's addresses (contract 1.12).
-fn node_port_cidrs(rules: &RuleOptions, node_ips: &PerFamily<Option<IpAddr>>) -> Vec<IpNet> {
+pub fn node_port_cidrs(rules: &RuleOptions, node: &NodeAddresses) -> Vec<IpNet> {
     rules
         .node_port_addresses()
         .flat_map(|address| match address {
             NodePortAddress::Net(net) => vec![net],
-            NodePortAddress::Primary => node_ips.iter().filter_map(|(_, ip)| ip.map(IpNet::from)).collect(),
+            NodePortAddress::Primary => node.as_networks(),
         })
         .collect()
+}
+
+/// Where health check node ports are: as node ports, but on loopback addresses as well, since no rule is needed there
+/// (contract 6.2).
+pub fn health_check_addresses(
+    rules: &RuleOptions,
+    node: Option<&Node>,
+    host: &HostFacts,
+) -> PerFamily<NodePortAddresses> {
+    let (cidrs, ips) = (node_port_cidrs(rules, &node_addresses(rules, node)), host.ips());
+    PerFamily::new(|family| node_port_addresses(&cidrs, &ips, family, true))
 }
 
 /// Contract 3.11: node ports on loopback need an IPv4 network that is loopback or contains its first address; no IPv4

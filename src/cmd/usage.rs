@@ -164,7 +164,10 @@ mod tests {
                 "--non-masquerade-cidrs \"10.0.0.0/8,x\": \"x\" is no CIDR: expected a network such as 10.244.0.0/16 or \
                  fd00::/48",
             ),
-            ("frobnicate", "unknown command \"frobnicate\": there are proxy, diff, demo, completions, manpage"),
+            (
+                "frobnicate",
+                "unknown command \"frobnicate\": there are proxy, diff, cleanup, demo, completions, manpage",
+            ),
         ];
         for (typed, expected) in cases {
             let args = normalised(&["weir"].into_iter().chain(typed.split(' ')).collect::<Vec<_>>());

@@ -126,7 +126,7 @@ impl fmt::Display for GoDuration {
         let nanos = self.0.unsigned_abs();
         match nanos {
             0 => return f.write_str("0s"),
-            ..1_000 => return write!(f, "{sign}{nanos}ns"),
+            1..1_000 => return write!(f, "{sign}{nanos}ns"),
             1_000..1_000_000 => return write!(f, "{sign}{}\u{b5}s", Decimal(nanos, 1_000)),
             1_000_000..1_000_000_000 => return write!(f, "{sign}{}ms", Decimal(nanos, 1_000_000)),
             _ => {}

@@ -96,3 +96,30 @@
 //! **2026-11-21: YAML and JSON are read in one place.** [`text`](crate::text) was part of the manifests' source; places of
 //! values, types and duplicates matter for configuration as well. Go's decoders are laxer (`yes` is a boolean, `010` is
 //! eight, of two equal keys the last counts), which is a habit to ask for, not a second reader.
+//!
+//! **2026-11: a deleted Node is not eligible.** kube-proxy goes on answering `/healthz` by the last Node object that it saw, so
+//! a node that was taken out of the cluster gets traffic until its machine is gone, with rules that follow a cluster to which
+//! it does not belong. Here `/healthz` is 503 from the deletion until the Node is back; `/livez` is not: a restart would not
+//! help. Rules stay as they are.
+//!
+//! **2026-11: what else is wrong is told, not answered with 503.** An API server that is away is away for all nodes, and load
+//! balancers that leave all nodes at once are worse than rules that are a few minutes old. It stands in the body of
+//! `/healthz` and `/livez`, under a key that kube-proxy does not have, `reasons`; a body without reasons is kube-proxy's, to
+//! the byte.
+//!
+//! **2026-11: health check node ports follow addresses.** With `nodePortAddresses`, kube-proxy reads the host's addresses once,
+//! and a node port answers on a new one while its health check does not. Here listeners come and go with the addresses, and
+//! what cannot be bound is tried again every five seconds instead of at the next change. At the start it is still all or
+//! none: half a health check would have load balancers see two truths.
+//!
+//! **2026-11: nf_conntrack_max is never lowered.** kube-proxy writes its number whatever is there. A node where somebody has
+//! asked for more keeps it; a minimum above a million counts; and a timeout of less than a second is one second. Files
+//! below `/etc/sysctl.d` do not keep these parameters from being written, as they do for those of IPVS mode: here the
+//! configuration names them, and nodes that follow kube-proxy's defaults would change. Each such case is a warning.
+//!
+//! **2026-11: events are best effort.** One task, a bounded queue, one request at a time. What repeats is counted by all
+//! that an event says, its note included, so that two refusals of one service are two events. Nothing waits for it.
+//!
+//! **2026-11: the Node is waited for before anything is written.** As long as kube-proxy waits, and with its errors: without
+//! pod networks, detectLocalMode NodeCIDR has no rule that would be right, and whoever started the process starts it again.
+//! Once it runs, rules follow what the Node says, and stay as they are when it is deleted.

@@ -73,6 +73,13 @@
 //! iptables mode: once the rules are in force, virtual servers, addresses, sets and the device go, each virtual server when
 //! its last connection is over. Neither is code of its own: it is the difference to a plan, or to a plan of nothing.
 //!
+//! As long as the device has a service address, this is the node's own, and so the source of what the node itself sends
+//! there. That does for IPVS, whose connections are waited for. A connection of the node that began in iptables mode in the
+//! meantime would outlive the address, and no answer would come back to it. So, before the rules switch, the local route of
+//! each address that the device has gets another preferred source: the address from which the node sends far away, else
+//! its address in the cluster. The route goes with its address. A node with neither keeps the routes, and says so.
+//! `weir diff` does not show these routes: they are no part of what a mode wants.
+//!
 //! # What kube-proxy does differently
 //!
 //! | kube-proxy | weir |

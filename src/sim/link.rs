@@ -14,6 +14,8 @@ use crate::net::Family;
 pub struct SimLinks {
     device: Device,
     others: BTreeSet<IpAddr>,
+    outbound: BTreeSet<IpAddr>,
+    sources: BTreeMap<IpAddr, IpAddr>,
     refused: BTreeMap<IpAddr, ApplyErrorKind>,
     broken: Option<Box<str>>,
     writes: usize,
@@ -28,7 +30,15 @@ impl Default for SimLinks {
 impl SimLinks {
     /// A machine without the device and without addresses.
     pub fn new() -> Self {
-        SimLinks { device: Device::Absent, others: BTreeSet::new(), refused: BTreeMap::new(), broken: None, writes: 0 }
+        SimLinks {
+            device: Device::Absent,
+            others: BTreeSet::new(),
+            outbound: BTreeSet::new(),
+            sources: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            broken: None,
+            writes: 0,
+        }
     }
 
     /// The device as it is now.
@@ -44,6 +54,17 @@ impl SimLinks {
     /// The addresses of all other devices.
     pub fn set_other_addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
         self.others = addresses.into_iter().collect();
+    }
+
+    /// The sources of what this machine sends far away, at most one of each family.
+    pub fn set_outbound_sources(&mut self, sources: impl IntoIterator<Item = IpAddr>) {
+        self.outbound = sources.into_iter().collect();
+    }
+
+    /// Which source is preferred for what this machine itself sends to an address of the device; without an entry it is
+    /// the address itself.
+    pub fn sources(&self) -> &BTreeMap<IpAddr, IpAddr> {
+        &self.sources
     }
 
     /// From now on, refuses to add or remove this address, in this way; `None` = takes it again.
@@ -66,6 +87,11 @@ impl SimLinks {
 
     fn check(&self) -> Result<(), ObserveError> {
         self.broken.as_ref().map_or(Ok(()), |words| Err(ObserveError { message: words.to_string() }))
+    }
+
+    fn check_to_apply(&self) -> Result<(), ApplyError> {
+        let kind = ApplyErrorKind::Unavailable;
+        self.check().map_err(|ObserveError { message }| ApplyError { kind, message, chain: None })
     }
 
     /// As the real driver does: the addresses of the device, made if anything is to be on it.
@@ -97,15 +123,25 @@ impl Links for SimLinks {
         Ok(self.others.iter().filter(|address| Family::of(address) == family).copied().collect())
     }
 
+    fn outbound_source(&mut self, family: Family) -> Result<Option<IpAddr>, ObserveError> {
+        self.check()?;
+        Ok(self.outbound.iter().find(|address| Family::of(address) == family).copied())
+    }
+
+    fn prefer_sources(&mut self, sources: &BTreeMap<IpAddr, IpAddr>) -> Result<(), ApplyError> {
+        self.check_to_apply()?;
+        let Some(held) = self.addresses(&Changes::default())? else { return Ok(()) };
+        let known: Vec<_> = sources.iter().filter(|(address, _)| held.contains(address)).collect();
+        self.writes += known.len();
+        self.sources.extend(known);
+        Ok(())
+    }
+
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.check().map_err(|ObserveError { message }| ApplyError {
-            kind: ApplyErrorKind::Unavailable,
-            message,
-            chain: None,
-        })?;
+        self.check_to_apply()?;
         let refused = self.refused.clone();
         let Some(addresses) = self.addresses(changes)? else { return Ok(()) };
         let mut outcome = Ok(());
@@ -127,6 +163,11 @@ impl Links for SimLinks {
             self.device = Device::Absent;
             self.writes += 1;
         }
+        // An address takes its route with it.
+        match &self.device {
+            Device::Dummy { addresses } => self.sources.retain(|address, _| addresses.contains(address)),
+            Device::Absent | Device::Other { .. } => self.sources.clear(),
+        }
         outcome
     }
 }
@@ -138,6 +179,14 @@ impl<K: Links> Links for Arc<Mutex<K>> {
 
     fn other_addresses(&mut self, family: Family) -> Result<BTreeSet<IpAddr>, ObserveError> {
         self.lock().unwrap_or_else(PoisonError::into_inner).other_addresses(family)
+    }
+
+    fn outbound_source(&mut self, family: Family) -> Result<Option<IpAddr>, ObserveError> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).outbound_source(family)
+    }
+
+    fn prefer_sources(&mut self, sources: &BTreeMap<IpAddr, IpAddr>) -> Result<(), ApplyError> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).prefer_sources(sources)
     }
 
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError> {
@@ -184,6 +233,25 @@ mod tests {
         links.lock().unwrap().fail(Some("no netlink today"));
         assert_eq!(links.observe().unwrap_err().message, "no netlink today");
         assert_eq!(links.apply(&changes).unwrap_err().kind, ApplyErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_source_goes_with_its_address() {
+        let mut links = SimLinks::new();
+        links.set_outbound_sources(ips(&["192.0.2.1"]));
+        let source = links.outbound_source(Family::V4).unwrap().unwrap();
+        assert_eq!(links.outbound_source(Family::V6).unwrap(), None);
+        let wanted: BTreeMap<_, _> =
+            ips(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]).into_iter().map(|ip| (ip, source)).collect();
+        links.prefer_sources(&wanted).unwrap();
+        assert_eq!((links.sources().len(), links.writes()), (0, 0), "without the device");
+        links.apply(&Changes { add: ips(&["10.0.0.1", "10.0.0.2"]), ..Changes::default() }).unwrap();
+        links.prefer_sources(&wanted).unwrap();
+        assert!(links.sources().keys().copied().eq(ips(&["10.0.0.1", "10.0.0.2"])));
+        links.apply(&Changes { remove: ips(&["10.0.0.1"]), ..Changes::default() }).unwrap();
+        assert!(links.sources().keys().copied().eq(ips(&["10.0.0.2"])));
+        links.apply(&Changes { delete: true, ..Changes::default() }).unwrap();
+        assert!(links.sources().is_empty());
     }
 
     #[test]

@@ -291,7 +291,7 @@ fn commands_are_known() {
     failed(
         &run(weir(&["prox"])),
         1,
-        "unknown command \"prox\": there are proxy, diff, demo, completions, manpage; try `weir --help`",
+        "unknown command \"prox\": there are proxy, diff, cleanup, demo, completions, manpage; try `weir --help`",
         &[],
     );
     let ran = run(weir(&[] as &[&str]));

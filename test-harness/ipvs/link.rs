@@ -1,6 +1,6 @@
 //! The device for service addresses, in a kernel that has dummy devices.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::time::Instant;
@@ -18,6 +18,8 @@ pub fn all() -> Vec<(&'static str, fn())> {
         ("a_missing_device_is_made_for_its_addresses", missing),
         ("ipv6_that_is_off_is_told_and_ipv4_goes_on", ipv6_is_off),
         ("who_may_not_is_told_what_he_lacks", no_permission),
+        ("what_the_host_sends_has_the_source_that_is_preferred", sources),
+        ("a_source_that_cannot_be_leaves_all_as_it_was", no_source),
         ("a_thousand_addresses_of_each_family", many),
     ]
 }
@@ -157,6 +159,86 @@ fn no_permission() {
     }
 }
 
+/// A host with addresses, and a way out unless it is told otherwise.
+fn with_addresses() {
+    run("ip link set lo up");
+    run("ip link add eth0 type dummy");
+    run("ip link set eth0 up");
+    run("ip address add 198.51.100.1/24 dev eth0");
+    run("ip -6 address add 2001:db8:1::1/64 dev eth0 nodad");
+}
+
+/// The source of what the host sends to an address.
+fn source_to(address: &str) -> String {
+    let shown = run(&format!("ip route get {address}"));
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "src");
+    words.nth(1).unwrap().to_owned()
+}
+
+fn local_routes() -> String {
+    run("ip -4 route show table local") + &run("ip -6 route show table local")
+}
+
+fn preferred(list: &[(&str, &str)]) -> BTreeMap<IpAddr, IpAddr> {
+    list.iter().map(|(address, source)| (address.parse().unwrap(), source.parse().unwrap())).collect()
+}
+
+fn sources() {
+    with_addresses();
+    let mut links = LinkDriver::open().unwrap();
+    assert_eq!(links.outbound_source(Family::V4).unwrap(), None, "no way out");
+    assert_eq!(links.outbound_source(Family::V6).unwrap(), None, "no way out");
+    run("ip -4 route add default via 198.51.100.9 dev eth0 onlink");
+    run("ip -6 route add default via 2001:db8:1::9 dev eth0 onlink");
+    assert_eq!(links.outbound_source(Family::V4).unwrap(), Some([198, 51, 100, 1].into()));
+    assert_eq!(links.outbound_source(Family::V6).unwrap(), Some("2001:db8:1::1".parse().unwrap()));
+
+    let all = ["10.96.0.1", "10.96.0.2", "fd00:10:96::1", "fd00:10:96::2"];
+    links.apply(&add(&all)).unwrap();
+    assert_eq!(all.map(source_to), all, "that is why");
+    let [v4, v6] = ["198.51.100.1", "2001:db8:1::1"];
+    let wanted = preferred(&all.map(|address| (address, if address.contains(':') { v6 } else { v4 })));
+    // Again, and by another driver, as after a restart.
+    for _ in 0..2 {
+        links.prefer_sources(&wanted).unwrap();
+        assert_eq!(all.map(source_to), [v4, v4, v6, v6]);
+        assert_eq!(links.observe().unwrap(), holds(&all));
+        links = LinkDriver::open().unwrap();
+    }
+    for address in all {
+        assert!(run(&format!("ip route get {address}")).starts_with("local "), "{address} is still the host's own");
+    }
+
+    // One address, an address that comes back, and the device.
+    links.apply(&Changes { remove: ips(&["10.96.0.1", "fd00:10:96::1"]), ..Changes::default() }).unwrap();
+    let shown = local_routes();
+    assert!(!shown.contains("10.96.0.1") && !shown.contains("fd00:10:96::1"), "{shown}");
+    assert!(shown.contains("10.96.0.2") && shown.contains("fd00:10:96::2"), "{shown}");
+    links.apply(&add(&["10.96.0.1", "fd00:10:96::1"])).unwrap();
+    assert_eq!(all.map(source_to), [all[0], v4, all[2], v6]);
+    links.apply(&Changes { delete: true, ..Changes::default() }).unwrap();
+    let shown = local_routes();
+    assert!(!shown.contains("10.96.0") && !shown.contains("fd00:10:96"), "{shown}");
+    links.prefer_sources(&wanted).unwrap();
+    assert_eq!(local_routes(), shown, "without the device there is nothing to do");
+}
+
+fn no_source() {
+    with_addresses();
+    let mut links = LinkDriver::open().unwrap();
+    let all = ["10.96.0.1", "10.96.0.2", "fd00:10:96::1"];
+    links.apply(&add(&all)).unwrap();
+    let error = links.prefer_sources(&preferred(&[("10.96.0.1", "198.51.100.77")])).unwrap_err();
+    assert!(error.message.starts_with("cannot make 198.51.100.77 the host's own source for 10.96.0.1: "), "{error}");
+    assert_eq!(all.map(source_to), all);
+    run("ip link set lo down");
+    let error = links
+        .prefer_sources(&preferred(&[("10.96.0.2", "198.51.100.1"), ("fd00:10:96::1", "2001:db8:1::1")]))
+        .unwrap_err();
+    assert!(error.message.contains("fd00:10:96::1") && error.message.contains("set the device lo up"), "{error}");
+    assert_eq!(all.map(source_to), ["10.96.0.1", "198.51.100.1", "fd00:10:96::1"]);
+}
+
 fn many() {
     // No more: the kernel looks at all addresses of a device for each that comes or goes.
     const EACH: u32 = 1_000;
@@ -174,6 +256,12 @@ fn many() {
     let one = Changes { add: ips(&["10.99.99.99"]), ..Changes::default() };
     links.apply(&one).unwrap();
     println!("added one more in {:?}", start.elapsed());
+    with_addresses();
+    let source = |address: &IpAddr| if address.is_ipv4() { "198.51.100.1" } else { "2001:db8:1::1" };
+    let sources = all.iter().map(|address| (*address, source(address).parse().unwrap())).collect();
+    let start = Instant::now();
+    links.prefer_sources(&sources).unwrap();
+    println!("gave all another source in {:?}", start.elapsed());
     let start = Instant::now();
     links.apply(&Changes { remove: all, ..Changes::default() }).unwrap();
     println!("removed in {:?}", start.elapsed());

@@ -1,6 +1,6 @@
-//! A machine whose kernel has IPVS, for a host whose kernel has none: QEMU with what `test-harness/vm/prepare` made.
+//! Machines whose kernel has IPVS, for a host whose kernel has none: QEMU with what `test-harness/vm/prepare` made.
 //!
-//! The machine has no disk. Its initial file system is the prepared one and behind it a second archive: this program,
+//! A machine has no disk. Its initial file system is the prepared one and behind it a second archive: this program,
 //! `weir` and the folder `rules`, each at the place where it is on the host, so that the paths which the compiler wrote
 //! into the tests lead there too. What the tests print arrives on standard output while they run; how they ended, and
 //! what they skipped, comes by a serial port of its own.
@@ -8,18 +8,24 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use super::archive::Archive;
+use super::shards::Shard;
 
-/// Set in the machine.
+/// Set in a machine, to which one it is.
 pub const INSIDE: &str = "WEIR_MACHINE";
 
-/// How long the machine may run, in seconds, if not [`PATIENCE`].
+/// How long machines may run, in seconds, if not [`PATIENCE`].
 const TIMEOUT: &str = "WEIR_MACHINE_TIMEOUT";
 const PATIENCE: u64 = 2400;
+
+/// The memory of a machine, MiB.
+const MEMORY: &str = "2048";
+
+/// On the kernel's command line.
+const SHARD: &str = "weir_shard";
 
 /// QEMU's `-accel`, if not the one that works everywhere. KVM on a nested host may hang while the machine boots.
 const ACCELERATOR: &str = "WEIR_MACHINE_ACCEL";
@@ -34,31 +40,6 @@ const LOG_LINES: usize = 40;
 #[derive(Debug)]
 pub struct NoMachine(pub String);
 
-/// Runs this program in a machine with these arguments and gives its exit status.
-///
-/// # Errors
-/// The machine cannot be had on this host. One that was had and did not end well is a failure, not an error.
-pub fn run(arguments: &[String]) -> Result<ExitCode, NoMachine> {
-    let prepared = prepare()?;
-    let run = Run::new(&prepared).expect("a folder for the run");
-    run.pack(&prepared.join("base.cpio"), arguments).expect("the initial file system");
-    let start = Instant::now();
-    let mut machine = run.boot(&prepared.join("vmlinuz")).expect("start qemu-system-x86_64");
-    let ended = wait(&mut machine);
-    let report = fs::read_to_string(run.path("report")).unwrap_or_default();
-    for skipped in report.lines().filter_map(|line| line.strip_prefix("skipped ")) {
-        weir::lab::skipped(skipped);
-    }
-    run.show_complaints();
-    let status = report.lines().last().and_then(|line| line.strip_prefix("status ")?.parse::<u8>().ok());
-    if let Some(status) = status {
-        println!("the machine was up for {:.1} s", start.elapsed().as_secs_f64());
-        return Ok(ExitCode::from(status));
-    }
-    eprintln!("the machine {}; the end of its kernel's log:\n{}", ended, run.log_tail());
-    Ok(ExitCode::FAILURE)
-}
-
 fn prepare() -> Result<PathBuf, NoMachine> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("test-harness/vm/prepare");
     let output = Command::new(&script).stdin(Stdio::null()).output();
@@ -70,31 +51,31 @@ fn prepare() -> Result<PathBuf, NoMachine> {
     Err(NoMachine(said.lines().last().unwrap_or("test-harness/vm/prepare failed without a word").to_owned()))
 }
 
-/// Waits for the machine to end; kills it when its time is up. Gives what became of it, for people.
-fn wait(machine: &mut Child) -> String {
-    let patience = std::env::var(TIMEOUT).ok().and_then(|text| text.parse().ok()).unwrap_or(PATIENCE);
-    let start = Instant::now();
-    loop {
-        match machine.try_wait() {
-            Ok(Some(status)) => return format!("ended without a report (QEMU: {status})"),
-            Ok(None) if start.elapsed() < Duration::from_secs(patience) => thread::sleep(Duration::from_millis(10)),
-            Ok(None) => {
-                let _ = machine.kill();
-                let _ = machine.wait();
-                return format!("was killed after {patience} s (set {TIMEOUT} for more)");
-            }
-            Err(error) => return format!("cannot be waited for: {error}"),
-        }
-    }
+/// How long machines may run.
+pub fn patience() -> Duration {
+    let seconds = std::env::var(TIMEOUT).ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(PATIENCE))
 }
 
-/// The files of one run, which go with it.
-struct Run {
+/// What machines boot, and the files that they write. It all goes with the value.
+pub struct Image {
     folder: PathBuf,
+    kernel: PathBuf,
 }
 
-impl Run {
-    fn new(prepared: &Path) -> io::Result<Run> {
+impl Image {
+    /// Packs this program, which a machine runs with these arguments.
+    ///
+    /// # Errors
+    /// Machines cannot be had on this host.
+    pub fn pack(arguments: &[String]) -> Result<Image, NoMachine> {
+        let prepared = prepare()?;
+        let image = Image::new(&prepared).expect("a folder for the run");
+        image.write(&prepared.join("base.cpio"), arguments).expect("the initial file system");
+        Ok(image)
+    }
+
+    fn new(prepared: &Path) -> io::Result<Image> {
         // What runs that were killed have left.
         for entry in fs::read_dir(prepared)? {
             let entry = entry?;
@@ -106,7 +87,7 @@ impl Run {
         }
         let folder = prepared.join(format!("run-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        Ok(Run { folder })
+        Ok(Image { folder, kernel: prepared.join("vmlinuz") })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -114,7 +95,7 @@ impl Run {
     }
 
     /// Writes the initial file system.
-    fn pack(&self, base: &Path, arguments: &[String]) -> io::Result<()> {
+    fn write(&self, base: &Path, arguments: &[String]) -> io::Result<()> {
         let mut initial = BufWriter::new(File::create(self.path("initrd"))?);
         io::copy(&mut File::open(base)?, &mut initial)?;
         let program = std::env::current_exe()?;
@@ -139,44 +120,34 @@ impl Run {
         }
     }
 
-    fn boot(&self, kernel: &Path) -> io::Result<Child> {
+    /// Starts a machine, which runs the cases of this shard.
+    pub fn boot(&self, shard: Shard) -> io::Result<Machine> {
         let accelerator = std::env::var(ACCELERATOR).unwrap_or_else(|_| "tcg".to_owned());
-        let port = |id: &str, name: &str| format!("file,id={id},path={}", self.path(name).display());
-        // Dies with this program, however that ends.
-        Command::new("setpriv")
+        let file = |name: &str| self.path(&format!("{name}-{}", shard.number));
+        let (log, report) = (file("kernel.log"), file("report"));
+        let port = |id: &str, path: &Path| format!("file,id={id},path={}", path.display());
+        let line = "console=ttyS0 panic=-1 reboot=t quiet loglevel=5 mitigations=off random.trust_cpu=on";
+        // Dies with this thread, however that ends: the caller's lives as long as the program.
+        let qemu = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", &accelerator])
-            .args(["-machine", "pc", "-cpu", "max", "-smp", "2", "-m", "2048"])
+            .args(["-machine", "pc", "-cpu", "max", "-smp", if shard.of == 1 { "2" } else { "1" }, "-m", MEMORY])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot"])
-            .args(["-chardev", &port("log", "kernel.log"), "-serial", "chardev:log"])
+            .args(["-chardev", &port("log", &log), "-serial", "chardev:log"])
             .args(["-chardev", "stdio,id=out,signal=off", "-serial", "chardev:out"])
-            .args(["-chardev", &port("report", "report"), "-serial", "chardev:report"])
+            .args(["-chardev", &port("report", &report), "-serial", "chardev:report"])
             .arg("-kernel")
-            .arg(kernel)
+            .arg(&self.kernel)
             .arg("-initrd")
             .arg(self.path("initrd"))
-            .args(["-append", "console=ttyS0 panic=-1 reboot=t quiet loglevel=5 mitigations=off random.trust_cpu=on"])
+            .args(["-append", &format!("{line} {SHARD}={shard}")])
             .stdin(Stdio::null())
-            .spawn()
-    }
-
-    /// Warnings of the machine's kernel are told, also where all tests passed.
-    fn show_complaints(&self) {
-        let log = fs::read(self.path("kernel.log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        for line in log.lines().filter(|line| ["WARNING:", "BUG:", "Oops", "panic"].iter().any(|w| line.contains(w))) {
-            eprintln!("the machine's kernel: {line}");
-        }
-    }
-
-    fn log_tail(&self) -> String {
-        let log = fs::read(self.path("kernel.log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n")
+            .stdout(Stdio::piped())
+            .spawn()?;
+        Ok(Machine { qemu, log, report })
     }
 }
 
-impl Drop for Run {
+impl Drop for Image {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.folder) {
             eprintln!("cannot remove {}: {error}", self.folder.display());
@@ -184,9 +155,78 @@ impl Drop for Run {
     }
 }
 
+/// A machine that runs. It is killed with the value.
+pub struct Machine {
+    qemu: Child,
+    log: PathBuf,
+    report: PathBuf,
+}
+
+/// How a machine ended.
+pub struct Ended {
+    /// What its cases could not test.
+    pub skipped: Vec<String>,
+    /// What went wrong with the machine itself.
+    pub failure: Option<String>,
+}
+
+impl Machine {
+    /// What the tests print.
+    pub fn output(&mut self) -> ChildStdout {
+        self.qemu.stdout.take().expect("it is asked for once")
+    }
+
+    pub fn kill(&mut self) {
+        if let Err(error) = self.qemu.kill() {
+            eprintln!("cannot kill a machine: {error}");
+        }
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        let status = self.qemu.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        let report = fs::read_to_string(&self.report).unwrap_or_default();
+        let skipped = report.lines().filter_map(|line| line.strip_prefix("skipped ")).map(str::to_owned).collect();
+        self.show_complaints();
+        let is_complete = report.lines().last().is_some_and(|line| line.starts_with("status "));
+        let failure = (!is_complete).then(|| {
+            let tail = self.log_tail();
+            format!("the machine ended without a report (QEMU: {status}); the end of its kernel's log:\n{tail}")
+        });
+        Ended { skipped, failure }
+    }
+
+    /// Warnings of the machine's kernel are told, also where all tests passed.
+    fn show_complaints(&self) {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        for line in log.lines().filter(|line| ["WARNING:", "BUG:", "Oops", "panic"].iter().any(|w| line.contains(w))) {
+            eprintln!("the machine's kernel: {line}");
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n")
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // One that has ended is no longer there to be killed.
+        if matches!(self.qemu.try_wait(), Ok(None)) {
+            self.kill();
+            drop(self.qemu.wait());
+        }
+    }
+}
+
 /// What the machine's first process runs.
 fn script(root: &Path, program: &Path, arguments: &[String]) -> String {
-    let mut text = format!("#!/bin/sh\ncd {} || exit\nexport {INSIDE}=1\n", quoted(&root.to_string_lossy()));
+    let mut text = format!("#!/bin/sh\ncd {} || exit\n", quoted(&root.to_string_lossy()));
+    text.push_str(&format!("export {INSIDE}=$(sed 's,.* {SHARD}=\\([0-9/]*\\).*,\\1,' /proc/cmdline)\n"));
     for name in HANDED_ON {
         if let Ok(value) = std::env::var(name) {
             text.push_str(&format!("export {name}={}\n", quoted(&value)));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, unshare};
 
 use super::arguments::Arguments;
+use super::tally::{self, Outcome};
 
 /// A test: its name, and what panics if it fails.
 pub type Case = (String, fn());
@@ -20,15 +21,10 @@ pub const CASE: &str = "WEIR_IPVS_CASE";
 /// How long a case may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What became of a case: `None` if it went well, else what it printed.
-type Outcome = Option<String>;
-
-/// Runs these cases, some at the same time, and prints what became of them, as libtest does. True if none failed.
-pub fn run(cases: &[&Case], total: usize, arguments: &Arguments) -> bool {
-    println!("\nrunning {} tests", cases.len());
-    let start = Instant::now();
+/// Runs these cases, some at the same time. `over` gets what became of each, and the line that tells it.
+pub fn run(cases: &[&Case], arguments: &Arguments, over: impl FnMut(&str, &str, Outcome) + Send) {
     let queue = Mutex::new(cases.iter());
-    let failed = Mutex::new(Vec::new());
+    let over = Mutex::new(over);
     // With --nocapture what they print would be mixed up.
     let at_once = if arguments.nocapture { 1 } else { arguments.threads };
     thread::scope(|scope| {
@@ -37,38 +33,18 @@ pub fn run(cases: &[&Case], total: usize, arguments: &Arguments) -> bool {
                 // Not in the head of a loop, which would hold the lock.
                 let next = || queue.lock().expect("no panic").next();
                 while let Some((name, _)) = next() {
-                    if let Some(printed) = run_and_tell(name, arguments.nocapture) {
-                        failed.lock().expect("no panic").push((name, printed));
+                    let start = Instant::now();
+                    if arguments.nocapture {
+                        println!("---- {name} ----");
                     }
+                    let outcome = run_apart(name, arguments.nocapture);
+                    let outcome = outcome.unwrap_or_else(|error| Some(format!("cannot run it: {error}")));
+                    let line = tally::over(name, &outcome, start.elapsed().as_secs_f64());
+                    (over.lock().expect("no panic"))(name, &line, outcome);
                 }
             });
         }
     });
-    let failed = failed.into_inner().expect("no panic");
-    for (name, printed) in &failed {
-        println!("\n---- {name} ----");
-        printed.trim_end().lines().for_each(|line| println!("{}", cut(line)));
-    }
-    let word = if failed.is_empty() { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {word}. {} passed; {} failed; {} filtered out; finished in {:.2} s\n",
-        cases.len() - failed.len(),
-        failed.len(),
-        total - cases.len(),
-        start.elapsed().as_secs_f64()
-    );
-    failed.is_empty()
-}
-
-fn run_and_tell(name: &str, nocapture: bool) -> Outcome {
-    let start = Instant::now();
-    if nocapture {
-        println!("---- {name} ----");
-    }
-    let outcome = run_apart(name, nocapture).unwrap_or_else(|error| Some(format!("cannot run it: {error}")));
-    let word = if outcome.is_none() { "ok" } else { "FAILED" };
-    println!("test {name} ... {word} ({:.2} s)", start.elapsed().as_secs_f64());
-    outcome
 }
 
 /// Runs one case as a process of its own: this program again.
@@ -85,16 +61,6 @@ fn run_apart(name: &str, nocapture: bool) -> io::Result<Outcome> {
     }
     let why = status.map_or(format!("it took longer than {} s", PATIENCE.as_secs()), |status| status.to_string());
     Ok(Some(format!("{}{name}: {why}", read(&mut printed)?)))
-}
-
-/// Values as large as a kernel's tables, printed by a comparison that failed, would bury everything else.
-fn cut(line: &str) -> String {
-    const MOST: usize = 2000;
-    let left = line.chars().count().saturating_sub(MOST);
-    if left == 0 {
-        return line.to_owned();
-    }
-    format!("{} ... and {left} characters more", line.chars().take(MOST).collect::<String>())
 }
 
 fn read(file: &mut File) -> io::Result<String> {

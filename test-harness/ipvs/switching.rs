@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use weir::cmd::options::ProxyMode::{self, Iptables, Ipvs};
 use weir::kernel::xtables::variant::Variant;
-use weir::lab::Host;
+use weir::lab::{Flow, Host, Probe};
 use weir::net::Family;
 
 use super::shared::manifests::{Service, facts};
-use super::shared::node::wait_until;
 use super::shared::stream::while_connecting;
 use super::shared::world::{SELDOM, Setup, World};
 use super::switching_talk::Talk;
-use super::switching_tools::{beside_rules, chains, difference, rules};
+use super::switching_tools::{chains, device, difference, local_routes, rules, until_nothing_is_left};
 
 pub fn all() -> Vec<(&'static str, fn())> {
     vec![
         ("there_and_back_nobody_notices_nft", || there_and_back(Variant::Nft)),
         ("there_and_back_nobody_notices_legacy", || there_and_back(Variant::Legacy)),
+        ("the_nodes_own_connections_outlive_a_draining_address", outlive),
     ]
 }
 
@@ -96,10 +96,59 @@ fn there_and_back(variant: Variant) {
         thread::sleep(AFTER);
         println!("connections of iptables mode: {:?}", old.end());
         println!("connections of IPVS mode: {:?}", new.end());
-        wait_until("nothing of IPVS mode is left", || beside_rules(&world).is_empty());
+        until_nothing_is_left(&world);
         let differs = difference(&rules, &self::rules(&world));
         assert!(differs.is_empty(), "{}", differs.join("\n"));
         weir.stop();
     });
     println!("{variant}: {connections} connections, none failed");
+}
+
+/// While connections of IPVS mode hold service addresses, the node connects to these in iptables mode, before and after a
+/// restart: from its own address, and so these connections go on when the service addresses are gone.
+fn outlive() {
+    let Some(world) = World::without_weir(Setup { variant: Variant::Nft, mode: Ipvs }) else { return };
+    let endpoints = world.endpoints(["pod1", "pod2", "pod4"]);
+    let objects = services().map(|service| service.on(&endpoints));
+    let [web, ..] = services();
+    let of = |family| [web.cluster_ip(family), web.external_ip(family)].map(|ip| (family, SocketAddr::from((ip, 80))));
+    let addresses: Vec<(Family, SocketAddr)> = world.families().into_iter().flat_map(of).collect();
+    let serve = |mode| {
+        let weir = world.start(mode, &[DRAIN], SELDOM);
+        weir.tell(facts(&objects));
+        weir
+    };
+    let connect = || -> Vec<Flow> {
+        let probes = addresses.iter().map(|(_, to)| Probe::tcp(*to));
+        probes.map(|probe| Flow::open(world.lab.node(), &probe).unwrap()).collect()
+    };
+    let talk = |flows: &mut [Flow]| {
+        for (flow, (_, to)) in flows.iter_mut().zip(addresses.iter().cycle()) {
+            let from = flow.local_address().unwrap();
+            flow.ask().unwrap_or_else(|error| panic!("{from} to {to}: {error}"));
+        }
+    };
+
+    let weir = serve(Ipvs);
+    let mut old = connect();
+    weir.stop();
+    let weir = serve(Iptables);
+    let mut new = connect();
+    weir.stop();
+    let weir = serve(Iptables);
+    new.extend(connect());
+    talk(&mut old);
+    talk(&mut new);
+    let held = device(&world);
+    assert!(addresses.iter().all(|(_, to)| held.iter().any(|it| it.starts_with(&to.ip().to_string()))), "{held:?}");
+
+    drop(old);
+    until_nothing_is_left(&world);
+    talk(&mut new);
+    for (flow, (family, to)) in new.iter().zip(addresses.iter().cycle()) {
+        assert_eq!(flow.local_address().unwrap().ip(), world.node_ip(*family), "to {to}");
+    }
+    let local = Family::ALL.map(|family| local_routes(&world, family)).concat();
+    assert!(addresses.iter().all(|(_, to)| !local.contains(&to.ip().to_string())), "{local:?}");
+    weir.stop();
 }

@@ -1,6 +1,10 @@
 //! What there is on a node, as the tools tell it.
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir::net::Family;
 
 use super::shared::variants::save;
 use super::shared::world::World;
@@ -45,21 +49,45 @@ fn without_chance(line: &str) -> String {
 
 /// Addresses of the service device, sorted, and the device itself.
 pub fn device(world: &World) -> Vec<String> {
+    // Not asked for by the name of a device, which may be gone by then.
+    let shown = lines(world, "ip", &["-o", "address", "show"]);
     let of_dummies = lines(world, "ip", &["-o", "link", "show", "type", "dummy"]);
-    let names = of_dummies.iter().filter_map(|line| line.split(' ').nth(1));
+    let names = of_dummies.iter().filter_map(|line| line.split_whitespace().nth(1)?.strip_suffix(':'));
     let addresses = names.flat_map(|name| {
-        let name = name.trim_end_matches(':');
-        let shown = lines(world, "ip", &["-o", "address", "show", "dev", name]);
-        let address = |line: &String| line.split_whitespace().nth(3).unwrap_or_default().to_owned();
-        let all: Vec<String> = shown.iter().map(address).collect();
-        std::iter::once(name.to_owned()).chain(all).collect::<Vec<_>>()
+        let words = shown.iter().map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>());
+        let all = words.filter(|words| words.first() == Some(&name)).filter_map(|words| words.get(2).copied());
+        std::iter::once(name).chain(all).map(str::to_owned).collect::<Vec<_>>()
     });
     sorted(addresses.collect())
+}
+
+/// Addresses that are the node's own for the kernel.
+pub fn local_routes(world: &World, family: Family) -> Vec<String> {
+    let option = if family == Family::V4 { "-4" } else { "-6" };
+    let shown = lines(world, "ip", &[option, "route", "show", "table", "local", "type", "local"]);
+    shown.iter().filter_map(|line| line.split_whitespace().find(|word| *word != "local").map(str::to_owned)).collect()
 }
 
 /// All of IPVS mode but rules.
 pub fn beside_rules(world: &World) -> Vec<String> {
     [servers(world), sets(world), device(world)].concat()
+}
+
+/// Waits until nothing of IPVS mode is left but rules, well before what drains would be cut off.
+#[track_caller]
+pub fn until_nothing_is_left(world: &World) {
+    let begin = Instant::now();
+    loop {
+        let left = beside_rules(world);
+        if left.is_empty() {
+            return;
+        }
+        if begin.elapsed() > Duration::from_secs(45) {
+            let connections = lines(world, "ipvsadm", &["-Lcn"]);
+            panic!("this is left of IPVS mode:\n{}\n{}", left.join("\n"), connections.join("\n"));
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn lines(world: &World, program: &str, arguments: &[&str]) -> Vec<String> {

@@ -14,16 +14,16 @@
 //! whether the kernel has a scheduler is found out only by making a virtual server that has it.
 
 mod facts;
-mod grouping;
-mod json;
+pub(super) mod grouping;
+pub(super) mod json;
 mod kernel;
-mod lines;
+pub(super) mod lines;
 mod live;
 mod objects;
-mod owners;
+pub(super) mod owners;
 mod restore;
 mod saved;
-mod text;
+pub(super) mod text;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ use crate::kernel::xtables::variant::Variant;
 use crate::model::ServicePort;
 use crate::net::{Family, PerFamily};
 use crate::plan::iptables::Desired;
-use crate::plan::ipvs::{self, Difference, Goal, Planner, UnixSeconds, obstacles};
+use crate::plan::ipvs::{self, Denied, Difference, Goal, Planner, UnixSeconds, obstacles};
 use kernel::{Against, AgainstOptions};
 use owners::Owners;
 
@@ -159,7 +159,13 @@ impl Outcome {
         difference.rules = comparison.finish();
         against.adjust(&mut difference);
         warn_of_denied(&planner);
-        Ok(Outcome { difference, model, planner, variant: against.variant(options.iptables_variant), mode: options.proxy_mode })
+        Ok(Outcome {
+            difference,
+            model,
+            planner,
+            variant: against.variant(options.iptables_variant),
+            mode: options.proxy_mode,
+        })
     }
 
     fn print(&self, args: &DiffArgs) -> Result<(), Failure> {
@@ -181,7 +187,7 @@ fn warn_of_denied(planner: &Planner) {
         tracing::warn!(
             service_port = %port.name,
             family = port.family.as_str(),
-            "the virtual server {key} is there already and is not weir's, so the service is not served there"
+            "a service is not served: {}", Denied(*key)
         );
     }
 }
@@ -192,7 +198,7 @@ fn deadline(time: UnixSeconds) -> String {
 }
 
 /// A reader that went away (`weir diff | head`) is no error.
-fn finish(written: io::Result<()>) -> Result<(), Failure> {
+pub(super) fn finish(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| Failure::new(format!("cannot write the difference: {error}"))),

@@ -22,7 +22,7 @@ use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
 use crate::plan::Move;
 use crate::plan::ipvs::{
-    Difference, Goal, Observed, Planner, UnixSeconds, compare, entrance, obstacles, rules, rules_named,
+    Denied, Difference, Goal, Observed, Planner, UnixSeconds, compare, entrance, obstacles, rules, rules_named,
 };
 
 /// Looking at what drains takes at most one part in so many of the time.
@@ -34,12 +34,17 @@ pub struct IpvsHooks {
     pub clock: Box<dyn Fn() -> UnixSeconds + Send>,
     /// How many virtual servers there are, after each compare that repairs.
     pub counted: Box<dyn FnMut(usize) + Send>,
+    /// A service port cannot be served at this virtual server, which is somebody else's. Told once.
+    pub denied: OnDenied,
 }
+
+/// Told of a virtual server that is somebody else's, and of the service port that asks for it.
+pub type OnDenied = Box<dyn FnMut(&VirtualServerKey, &ServicePortKey) + Send>;
 
 impl Default for IpvsHooks {
     /// The system's clock; nobody is told.
     fn default() -> Self {
-        IpvsHooks { clock: Box::new(now), counted: Box::new(|_| {}) }
+        IpvsHooks { clock: Box::new(now), counted: Box::new(|_| {}), denied: Box::new(|_, _| {}) }
     }
 }
 
@@ -121,10 +126,7 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
         let new = difference.servers.servers.iter().filter(|(_, change)| change.before.is_none());
         for (key, _) in new.filter(|(key, _)| !self.doubtful.contains(key)) {
             if self.kernel.servers.real_servers(key).map_err(unreadable)?.is_some() {
-                let message = format!(
-                    "the virtual server {key} is there already and is not weir's: remove it (`ipvsadm -D`), or give \
-                     the service another address or port"
-                );
+                let message = Denied(*key).to_string();
                 let error = ApplyError { kind: ApplyErrorKind::Refused, message, chain: None };
                 return Err(Failure { error, server: Some(*key) });
             }
@@ -214,9 +216,9 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
             tracing::error!(
                 service_port = %port.name,
                 family = port.family.as_str(),
-                "the virtual server {key} is there already and is not weir's, so the service is not served there: \
-                 remove it (`ipvsadm -D`), or give the service another address or port"
+                "a service is not served: {}", Denied(*key)
             );
+            (self.hooks.denied)(key, port);
         }
         self.denied = denied;
     }

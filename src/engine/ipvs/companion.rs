@@ -5,6 +5,7 @@
 //! comparison of a plan of nothing with what the kernel holds.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct WithCompanion<B, S, L, V> {
     families: Vec<Family>,
     hooks: IpvsHooks,
     leftovers: Leftovers,
+    /// The node's own connections to addresses that IPVS mode left no longer begin at these.
+    sources_settled: bool,
     /// The backend serves: what another mode left may go.
     serves: bool,
 }
@@ -56,7 +59,8 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> WithCompanion<B, S, L, V> {
         let servers = Lazy { open: Box::new(open), opened: None };
         let kernel = Kernel { rules: NoRules, sets, links, servers };
         let hooks = IpvsHooks::default();
-        WithCompanion { backend, kernel, settings, families, hooks, leftovers: Leftovers::Unknown, serves: false }
+        let leftovers = Leftovers::Unknown;
+        WithCompanion { backend, kernel, settings, families, hooks, leftovers, sources_settled: false, serves: false }
     }
 
     /// Makes the sets that rules of this mode look up hold what they should.
@@ -101,6 +105,47 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> WithCompanion<B, S, L, V> {
         Ok(())
     }
 
+    /// Once, before rules lead the first connection away from IPVS: lets the node's own connections to addresses that
+    /// IPVS mode left begin at an address of the node. They would begin at the service address, which is local as long as
+    /// connections of IPVS drain, and when it goes no answer would come back to who outlives it.
+    fn settle_sources(&mut self) {
+        if std::mem::replace(&mut self.sources_settled, true) {
+            return;
+        }
+        if let Err(why) = self.prefer_own_sources() {
+            tracing::warn!(
+                %why,
+                "IPVS mode was here: connections of the node itself to service addresses may break when these go"
+            );
+        }
+    }
+
+    fn prefer_own_sources(&mut self) -> Result<(), String> {
+        let links = &mut self.kernel.links;
+        let Device::Dummy { addresses } = links.observe().map_err(|error| error.message)? else { return Ok(()) };
+        let settings = current(&self.settings);
+        let mut lacking = Vec::new();
+        let mut sources = BTreeMap::new();
+        for family in self.families.iter().copied() {
+            let mut held = addresses.iter().filter(|address| Family::of(address) == family).peekable();
+            if held.peek().is_none() {
+                continue;
+            }
+            match own_source(links, *settings.node_ips.get(family), family).map_err(|error| error.message)? {
+                Some(source) => sources.extend(held.map(|address| (*address, source))),
+                None => lacking.push(family.as_str()),
+            }
+        }
+        links.prefer_sources(&sources).map_err(|error| error.message)?;
+        if !sources.is_empty() {
+            tracing::info!(addresses = sources.len(), "what the node sends to addresses of IPVS mode is from the node");
+        }
+        match lacking.as_slice() {
+            [] => Ok(()),
+            families => Err(format!("the node has no address of its own to send from: {}", families.join(", "))),
+        }
+    }
+
     /// Looks for leftovers, and begins to remove them.
     fn look(&mut self) -> Result<Leftovers, RepairError> {
         let observed = self.kernel.observe_sets_and_device()?;
@@ -130,6 +175,7 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> Backend for WithCompanion<B, S, L, 
         let is_whole = *scope == Scope::All && mode == RepairMode::Repair;
         if is_whole {
             self.prepare()?;
+            self.settle_sources();
         }
         let repair = self.backend.repair(model, scope, mode)?;
         if is_whole {
@@ -182,6 +228,16 @@ impl<B: Backend, S: Sets, L: Links, V: Ipvs> Backend for WithCompanion<B, S, L, 
             Leftovers::Draining(_) => Some(TEND),
             Leftovers::Unknown | Leftovers::None => None,
         }
+    }
+}
+
+/// The address from which the node begins what goes to service addresses, when no device has them: the one by which it
+/// sends far away, else the one that the cluster knows it by.
+fn own_source(links: &mut impl Links, node_ip: Option<IpAddr>, family: Family) -> Result<Option<IpAddr>, ObserveError> {
+    match (links.outbound_source(family)?, node_ip) {
+        (Some(source), _) => Ok(Some(source)),
+        (None, Some(node_ip)) => Ok(links.other_addresses(family)?.contains(&node_ip).then_some(node_ip)),
+        (None, None) => Ok(None),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The backend over simulated kernels: any models, with faults, other programs, and restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -219,6 +220,7 @@ proptest! {
         let rules_kernel = std::mem::replace(&mut kernel.rules, SimKernel::new(Variant::Nft));
         let sets = Arc::new(Mutex::new(std::mem::take(&mut kernel.sets)));
         let links = Arc::new(Mutex::new(std::mem::take(&mut kernel.links)));
+        links.lock().unwrap().set_outbound_sources([[192, 0, 2, 1].into()]);
         let iptables = IptablesBackend::new(rules_kernel, shared(), Family::ALL.into());
         let servers = node.servers.clone();
         let open = move || Ok(servers.clone());
@@ -228,6 +230,11 @@ proptest! {
         next.repair(&model, &Scope::All, RepairMode::Repair).unwrap();
         prop_assert!(next.rest().is_some());
         next.tend().unwrap();
+        // Of each address that stays, so that the node's own connections outlive it.
+        let (device, sources) = { let links = links.lock().unwrap(); (links.device().clone(), links.sources().clone()) };
+        if let Device::Dummy { addresses } = device {
+            prop_assert!(sources.keys().eq(&addresses));
+        }
         let kept: usize = node.servers.lock().unwrap().servers().iter().map(|server| server.real_servers.len()).sum();
         prop_assert!(active > 0 || kept == 0);
         node.connect_all(0);
@@ -408,4 +415,40 @@ fn what_is_in_the_way_stops_everything_before_anything_is_changed() {
     assert!(kernel.sets.take(&name).is_some());
     node.repair(&[simple(1, &[1])]);
     node.is_what_is_wanted(&[simple(1, &[1])]);
+}
+
+/// The node's own connections are from an address of the node before rules lead the first one away from IPVS, whatever
+/// may be known of that address.
+#[test]
+fn sources_are_settled_before_iptables_mode_serves() {
+    let ips = |list: &[[u8; 4]]| list.iter().map(|ip| IpAddr::from(*ip)).collect::<BTreeSet<_>>();
+    let (own, service) = (IpAddr::from([192, 168, 0, 2]), IpAddr::from([172, 30, 0, 1]));
+    assert_eq!(settings().node_ips.v4, Some(own));
+    let far = IpAddr::from([192, 168, 9, 9]);
+    // (the source of what goes out, addresses of other devices) -> the source of what goes to the service
+    let cases = [
+        (vec![far], ips(&[[192, 168, 0, 2], [192, 168, 9, 9]]), Some(far)),
+        (vec![], ips(&[[192, 168, 0, 2]]), Some(own)),
+        (vec![], ips(&[[10, 0, 0, 1]]), None),
+    ];
+    for (outbound, others, expected) in cases {
+        let links = Arc::new(Mutex::new(SimLinks::new()));
+        {
+            let mut links = links.lock().unwrap();
+            links.set_device(Device::Dummy { addresses: [service].into() });
+            links.set_other_addresses(others);
+            links.set_outbound_sources(outbound);
+        }
+        let mut rules = SimKernel::new(Variant::Nft);
+        rules.refuse_if(|_| true);
+        let iptables = IptablesBackend::new(rules, shared(), Family::ALL.into());
+        let open = || Ok(Arc::new(Mutex::new(SimIpvs::new(7))));
+        let mut mode =
+            WithCompanion::new(iptables, (SimSets::new(), links.clone()), open, shared(), Family::ALL.into());
+        mode.repair(&[], &Scope::All, RepairMode::ReportOnly).unwrap();
+        assert_eq!(links.lock().unwrap().sources(), &BTreeMap::new(), "who only reports changes nothing");
+        mode.repair(&[], &Scope::All, RepairMode::Repair).unwrap_err();
+        assert_eq!(links.lock().unwrap().sources().get(&service).copied(), expected);
+        assert!(mode.rest().is_none(), "nothing goes before the new mode serves");
+    }
 }

@@ -1,6 +1,6 @@
 //! The difference as a value, and what a driver does with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::kernel::{ApplyError, ObserveError};
@@ -55,6 +55,21 @@ pub trait Links: Send {
     /// # Errors
     /// As for [`Links::observe`].
     fn other_addresses(&mut self, family: Family) -> Result<BTreeSet<IpAddr>, ObserveError>;
+
+    /// The source that the kernel gives to what this host sends far away. `None`: it knows no way, or it would take an
+    /// address of the service device.
+    ///
+    /// # Errors
+    /// As for [`Links::observe`].
+    fn outbound_source(&mut self, family: Family) -> Result<Option<IpAddr>, ObserveError>;
+
+    /// From now on, what this host itself sends to these addresses of the device has these sources, addresses of other
+    /// devices. Else it would have the service address itself, which is no longer local once the device lets go of it.
+    /// It is so until the address goes, and may be said again.
+    ///
+    /// # Errors
+    /// The first failure. Addresses for which it could not be done are as they were.
+    fn prefer_sources(&mut self, sources: &BTreeMap<IpAddr, IpAddr>) -> Result<(), ApplyError>;
 
     /// Makes these changes.
     ///

@@ -1,6 +1,6 @@
 //! The driver: the device and its addresses by rtnetlink.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::wire::{self, DUMMY, Link, LinkAddress};
 use super::{Changes, Device, Links, SERVICE_DEVICE};
 use crate::kernel::netlink::{Answer, Batch, NetlinkError, Protocol, Refusal, Socket};
-use crate::kernel::{ApplyError, ApplyErrorKind, ObserveError};
+use crate::kernel::{ApplyError, ApplyErrorKind, ObserveError, Traffic};
 use crate::net::Family;
 
 /// Requests in one send. Their answers wait in the socket's receive buffer, where each takes about 800 bytes of what
@@ -30,6 +30,12 @@ pub struct LinkDriver {
 enum Edit {
     Add,
     Remove,
+    /// What the host itself sends there has this source.
+    Source(IpAddr),
+    /// The route with that source goes.
+    NoSource,
+    /// The kernel's own route goes.
+    NoKernelsRoute,
 }
 
 impl LinkDriver {
@@ -50,21 +56,19 @@ impl LinkDriver {
         Ok(LinkDriver { socket, device: device.into() })
     }
 
+    /// Counts what is sent from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        self.socket.count(traffic);
+    }
+
     /// The link that has the name.
     fn link(&mut self) -> Result<Option<Link>, NetlinkError> {
         let mut batch = Batch::new("look for a link");
         wire::get_link(&mut batch, &self.device);
-        let mut found = None;
-        let mut refused = None;
-        self.socket.transact(&mut batch, |_, answer| match answer {
-            Answer::Message(message) => found = wire::read_link(&message),
-            Answer::Refused(refusal) => refused = Some(refusal),
-        })?;
-        match refused {
-            Some(refusal) if refusal.errno() != Errno::ENODEV => {
-                Err(NetlinkError::Refused { asked: batch.asked(), refusal })
-            }
-            _ => Ok(found),
+        match self.socket.ask(&mut batch, wire::read_link)? {
+            Ok(found) => Ok(found),
+            Err(refusal) if refusal.errno() == Errno::ENODEV => Ok(None),
+            Err(refusal) => Err(NetlinkError::Refused { asked: batch.asked(), refusal }),
         }
     }
 
@@ -126,36 +130,52 @@ impl LinkDriver {
         }
     }
 
-    /// Makes one edit to each of these addresses, many at a time. All are tried; the first failure is told.
-    fn edit(&mut self, index: u32, addresses: &BTreeSet<IpAddr>, edit: Edit) -> Result<(), ApplyError> {
+    /// Makes these edits to addresses, many at a time. All are tried; the first failure is told.
+    fn edit(&mut self, index: u32, edits: impl IntoIterator<Item = (IpAddr, Edit)>) -> Result<(), ApplyError> {
         let mut outcome = Ok(());
         let mut batch = Batch::new("change addresses");
-        let mut rest = addresses.iter();
+        let mut rest = edits.into_iter();
         loop {
-            let asked: Vec<IpAddr> = rest.by_ref().take(AT_ONCE).copied().collect();
+            let asked: Vec<(IpAddr, Edit)> = rest.by_ref().take(AT_ONCE).collect();
             if asked.is_empty() {
                 return outcome;
             }
             batch.clear();
-            for address in &asked {
-                match edit {
-                    Edit::Add => wire::new_address(&mut batch, index, *address),
-                    Edit::Remove => wire::delete_address(&mut batch, index, *address),
-                }
+            for (address, edit) in &asked {
+                edit.write(&mut batch, index, *address);
             }
-            let refused = self.refusals(&mut batch, |refusal| !is_done_already(edit, refusal.errno()))?;
-            if let Some((position, refusal)) = refused
+            let counts = |position: usize, refusal: &Refusal| {
+                asked.get(position).is_some_and(|(_, edit)| !edit.is_done_already(refusal.errno()))
+            };
+            if let Some((position, refusal)) = self.refusals(&mut batch, counts)?
+                && let Some((address, edit)) = asked.get(position)
                 && outcome.is_ok()
             {
-                outcome = Err(self.explain(edit, asked.get(position), &refusal));
+                outcome = Err(self.explain(*edit, *address, &refusal));
             }
         }
     }
 
+    /// Takes addresses from the device.
+    fn remove(&mut self, index: u32, addresses: &BTreeSet<IpAddr>) -> Result<(), ApplyError> {
+        // The kernel deletes only its own route with an address, and ours would keep it local. That goes first: as long
+        // as the address is there, it is known that something is left.
+        self.edit(index, all(addresses, Edit::NoSource))?;
+        self.edit(index, all(addresses, Edit::Remove))
+    }
+
     fn delete(&mut self, index: u32) -> Result<(), ApplyError> {
+        // The device takes its addresses and routes with it. Ours of IPv6 go by another one.
+        let held = self.addresses(Some(Family::V6)).map_err(|ObserveError { message }| ApplyError {
+            kind: ApplyErrorKind::Busy,
+            message,
+            chain: None,
+        })?;
+        let held = held.iter().filter(|found| found.index == index).map(|found| &found.address);
+        self.edit(index, all(held.filter(|address| address.is_ipv6()), Edit::NoSource))?;
         let mut batch = Batch::new("delete a device");
         wire::delete_link(&mut batch, index);
-        match self.refusals(&mut batch, |refusal| refusal.errno() != Errno::ENODEV)? {
+        match self.refusals(&mut batch, |_, refusal| refusal.errno() != Errno::ENODEV)? {
             None => {
                 tracing::info!(device = %self.device, "deleted the device for service addresses");
                 Ok(())
@@ -165,20 +185,20 @@ impl LinkDriver {
     }
 
     fn first_refusal(&mut self, batch: &mut Batch) -> Result<Option<(usize, Refusal)>, ApplyError> {
-        self.refusals(batch, |_| true)
+        self.refusals(batch, |_, _| true)
     }
 
     /// Sends requests; gives the first refusal that counts, with the number of the request.
     fn refusals(
         &mut self,
         batch: &mut Batch,
-        counts: impl Fn(&Refusal) -> bool,
+        counts: impl Fn(usize, &Refusal) -> bool,
     ) -> Result<Option<(usize, Refusal)>, ApplyError> {
         let mut first = None;
         let asked = self.socket.transact(batch, |position, answer| {
             if let Answer::Refused(refusal) = answer
                 && first.is_none()
-                && counts(&refusal)
+                && counts(position, &refusal)
             {
                 first = Some((position, refusal));
             }
@@ -187,8 +207,7 @@ impl LinkDriver {
         Ok(first)
     }
 
-    fn explain(&self, edit: Edit, address: Option<&IpAddr>, refusal: &Refusal) -> ApplyError {
-        let address = address.map(IpAddr::to_string).unwrap_or_default();
+    fn explain(&self, edit: Edit, address: IpAddr, refusal: &Refusal) -> ApplyError {
         match edit {
             // The kernel says EACCES where IPv6 is off for a device, and EPERM to who may not.
             Edit::Add if refusal.errno() == Errno::EACCES => ApplyError {
@@ -201,6 +220,16 @@ impl LinkDriver {
             },
             Edit::Add => refused(refusal, format_args!("add {address} to {}", self.device), ""),
             Edit::Remove => refused(refusal, format_args!("remove {address} from {}", self.device), ""),
+            Edit::Source(source) => {
+                let remedy = match (refusal.errno(), source.is_ipv6()) {
+                    (Errno::ENETDOWN, true) => "; set the device lo up",
+                    _ => "",
+                };
+                refused(refusal, format_args!("make {source} the host's own source for {address}"), remedy)
+            }
+            Edit::NoSource | Edit::NoKernelsRoute => {
+                refused(refusal, format_args!("delete the local route to {address}"), "")
+            }
         }
     }
 
@@ -240,23 +269,58 @@ impl Links for LinkDriver {
         Ok(others.filter(|address| Family::of(address) == family).collect())
     }
 
+    fn outbound_source(&mut self, family: Family) -> Result<Option<IpAddr>, ObserveError> {
+        let mut batch = Batch::new("ask for the way out");
+        wire::get_route_out(&mut batch, family);
+        let source = match self.socket.ask(&mut batch, wire::read_source).map_err(cannot_observe)? {
+            Ok(Some(source)) => source,
+            // There is no way out, or no such family.
+            Ok(None) | Err(_) => return Ok(None),
+        };
+        Ok(self.other_addresses(family)?.contains(&source).then_some(source))
+    }
+
+    fn prefer_sources(&mut self, sources: &BTreeMap<IpAddr, IpAddr>) -> Result<(), ApplyError> {
+        let Some(index) = self.device_for(&Changes::default())? else { return Ok(()) };
+        self.edit(index, sources.iter().map(|(address, source)| (*address, Edit::Source(*source))))?;
+        self.edit(index, all(sources.keys().filter(|address| address.is_ipv6()), Edit::NoKernelsRoute))
+    }
+
     fn apply(&mut self, changes: &Changes) -> Result<(), ApplyError> {
         if changes.is_empty() {
             return Ok(());
         }
         let Some(index) = self.device_for(changes)? else { return Ok(()) };
-        let added = self.edit(index, &changes.add, Edit::Add);
-        // The device takes its addresses with it.
-        let removed = if changes.delete { self.delete(index) } else { self.edit(index, &changes.remove, Edit::Remove) };
+        let added = self.edit(index, all(&changes.add, Edit::Add));
+        let removed = if changes.delete { self.delete(index) } else { self.remove(index, &changes.remove) };
         added.and(removed)
     }
 }
 
-/// Whether a refusal says that the address is as it is to be.
-fn is_done_already(edit: Edit, errno: Errno) -> bool {
-    match edit {
-        Edit::Add => errno == Errno::EEXIST,
-        Edit::Remove => errno == Errno::EADDRNOTAVAIL,
+/// The same edit to all of these addresses.
+fn all<'a>(addresses: impl IntoIterator<Item = &'a IpAddr>, edit: Edit) -> impl Iterator<Item = (IpAddr, Edit)> {
+    addresses.into_iter().map(move |address| (*address, edit))
+}
+
+impl Edit {
+    fn write(self, batch: &mut Batch, index: u32, address: IpAddr) {
+        match self {
+            Edit::Add => wire::new_address(batch, index, address),
+            Edit::Remove => wire::delete_address(batch, index, address),
+            Edit::Source(source) => wire::put_source(batch, index, address, source),
+            Edit::NoSource => wire::delete_source(batch, address),
+            Edit::NoKernelsRoute => wire::delete_kernels_route(batch, index, address),
+        }
+    }
+
+    /// Whether a refusal says that all is as it is to be.
+    fn is_done_already(self, errno: Errno) -> bool {
+        match self {
+            Edit::Add => errno == Errno::EEXIST,
+            Edit::Remove => errno == Errno::EADDRNOTAVAIL,
+            Edit::Source(_) => false,
+            Edit::NoSource | Edit::NoKernelsRoute => errno == Errno::ESRCH,
+        }
     }
 }
 

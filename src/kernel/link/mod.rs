@@ -8,7 +8,7 @@ mod changes;
 mod driver;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(super) mod wire;
 
 pub use changes::{Changes, Device, Links, SERVICE_DEVICE};
 pub use driver::LinkDriver;

@@ -59,6 +59,30 @@ fn requests_are_those_of_the_headers() {
     }
 }
 
+/// As above, for `struct rtmsg`.
+#[cfg(target_endian = "little")]
+#[test]
+fn requests_of_routes_are_those_of_the_headers() {
+    let local = |family: u8, length: u8, by: u8| [family, length, 0, 0, 255, by, 254, 2, 0, 0, 0, 0];
+    let to = [8, 0, 1, 0, 10, 0, 0, 1];
+    let (kind, bytes) = request(|batch| wire::put_source(batch, 7, [10, 0, 0, 1].into(), [192, 0, 2, 9].into()));
+    let by_link_from = [8, 0, 4, 0, 7, 0, 0, 0, 8, 0, 7, 0, 192, 0, 2, 9];
+    assert_eq!((kind, bytes), (24, [&local(2, 32, 87)[..], &to, &by_link_from].concat()));
+    let (kind, bytes) = request(|batch| wire::delete_source(batch, [10, 0, 0, 1].into()));
+    assert_eq!((kind, bytes), (25, [&local(2, 32, 87)[..], &to].concat()));
+    let (kind, bytes) = request(|batch| wire::delete_kernels_route(batch, 7, [10, 0, 0, 1].into()));
+    assert_eq!((kind, bytes), (25, [&local(2, 32, 2)[..], &to, &[8, 0, 4, 0, 7, 0, 0, 0]].concat()));
+    let (kind, bytes) =
+        request(|batch| wire::put_source(batch, 7, "fd00::1".parse().unwrap(), "fd00::9".parse().unwrap()));
+    assert_eq!(
+        (kind, &bytes[..12], &bytes[32..40]),
+        (24, &local(10, 128, 87)[..], &[8, 0, 4, 0, 1, 0, 0, 0][..]),
+        "lo"
+    );
+    let (kind, bytes) = request(|batch| wire::get_route_out(batch, Family::V4));
+    assert_eq!((kind, bytes), (26, [2, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 1, 0, 192, 0, 2, 1].to_vec()));
+}
+
 #[test]
 fn the_other_ends_address_is_not_ours() {
     // A point-to-point link of IPv4: IFA_ADDRESS is the other end, IFA_LOCAL ours, whatever their order.
@@ -93,6 +117,15 @@ proptest! {
     }
 
     #[test]
+    fn a_source_is_read_back(address in any::<u128>(), source in any::<u128>()) {
+        let source = IpAddr::V6(source.into());
+        let (kind, bytes) = request(|batch| wire::put_source(batch, 7, IpAddr::V6(address.into()), source));
+        prop_assert_eq!(wire::read_source(&message(kind, &bytes)), Some(source));
+        let (kind, bytes) = request(|batch| wire::get_route_out(batch, Family::V6));
+        prop_assert_eq!(wire::read_source(&message(kind, &bytes)), None);
+    }
+
+    #[test]
     fn a_dummy_device_is_read_back(name in "[a-z0-9-]{1,15}") {
         let (kind, bytes) = request(|batch| wire::new_dummy(batch, &name));
         let dummy = Link { index: 0, kind: Some("dummy".into()) };
@@ -103,6 +136,7 @@ proptest! {
     fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
         let _ = wire::read_link(&message(wire::NEW_LINK, &bytes));
         let _ = wire::read_address(&message(wire::NEW_ADDRESS, &bytes));
+        let _ = wire::read_source(&message(wire::NEW_ROUTE, &bytes));
     }
 }
 

@@ -5,20 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::net::if_::if_nametoindex;
 
 use crate::kernel::link::SERVICE_DEVICE;
-use crate::kernel::netlink::{Attributes, Listener, Message, NetlinkError, Protocol};
+use crate::kernel::link::wire::{DELETE_ADDRESS, DELETE_LINK, NEW_ADDRESS, NEW_LINK, read_index, read_name};
+use crate::kernel::netlink::{Listener, Message, NetlinkError, Protocol};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR` of uapi `linux/rtnetlink.h`.
 const GROUPS: [u32; 3] = [1, 5, 9];
-
-/// `RTM_NEWLINK`, `RTM_DELLINK`, `RTM_NEWADDR`, `RTM_DELADDR`; `IFLA_IFNAME` of uapi `linux/if_link.h`.
-const NEW_LINK: u16 = 16;
-const DELETE_LINK: u16 = 17;
-const NEW_ADDRESS: u16 = 20;
-const DELETE_ADDRESS: u16 = 21;
-const LINK_NAME: u16 = 3;
-
-/// Length of `struct ifinfomsg`, before the attributes.
-const LINK_HEADER: usize = 16;
 
 /// How many datagrams are taken in a row, before others have their turn.
 const TURN: usize = 256;
@@ -37,15 +28,15 @@ struct OwnDevice {
 }
 
 impl OwnDevice {
-    /// Whether a message is about it. `struct ifinfomsg` and `struct ifaddrmsg` both have the device's number behind four
-    /// bytes; only a message about a link has its name.
+    /// Whether a message is about it. Only a message about a link has its name.
     fn is_it(&mut self, message: &Message<'_>) -> bool {
-        let Some(index) = message.payload.get(4..8).and_then(|bytes| bytes.try_into().ok()) else { return false };
-        let index = Some(u32::from_ne_bytes(index));
+        let index = read_index(message);
+        if index.is_none() {
+            return false;
+        }
         match message.kind {
             NEW_LINK | DELETE_LINK => {
-                let attributes = Attributes::new(message.payload.get(LINK_HEADER..).unwrap_or_default());
-                let is_it = attributes.clone().find(LINK_NAME).and_then(|name| name.text()) == Some(SERVICE_DEVICE);
+                let is_it = read_name(message) == Some(SERVICE_DEVICE);
                 if is_it && message.kind == NEW_LINK {
                     self.index = index;
                 } else if self.index == index {
@@ -95,6 +86,7 @@ impl AsFd for AddressWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::link::wire::{LINK_HEADER, LINK_NAME};
 
     fn message(kind: u16, index: u32, name: &str) -> Vec<u8> {
         let mut payload = vec![0; if matches!(kind, NEW_LINK | DELETE_LINK) { LINK_HEADER } else { 8 }];

@@ -37,6 +37,14 @@ pub enum Obstacle {
     Device { kind: Box<str> },
 }
 
+/// A virtual server that a service asks for is somebody else's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the virtual server {0} is there already and is not weir's: remove it (`ipvsadm -D`), or give the service another \
+     address or port"
+)]
+pub struct Denied(pub VirtualServerKey);
+
 /// How virtual servers of ours are told from others', without a memory.
 pub struct Ownership<'a> {
     settings: &'a Settings,

@@ -33,7 +33,7 @@ mod tests;
 
 pub use base::builtin_rules;
 pub use claim::is_node_address;
-pub use compare::{Goal, Observed, Obstacle, Ownership, compare, obstacles};
+pub use compare::{Denied, Goal, Observed, Obstacle, Ownership, compare, obstacles};
 pub use desired::{Desired, Served, entrance, is_our_set, rules, rules_named};
 pub use difference::Difference;
 pub use drain::{Draining, UnixSeconds};

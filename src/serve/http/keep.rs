@@ -120,23 +120,22 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(mut self, mut listener: Option<Listener>) {
-        loop {
+    async fn run(mut self, listener: Option<Listener>) {
+        // What is wanted may have changed already: serving ends at once then.
+        let mut alive = match listener {
+            Some(listener) => self.serve(listener).await,
+            None => true,
+        };
+        while alive {
             let wanted = *self.wanted.borrow_and_update();
-            let alive = match wanted {
-                Wanted::Serve(address) => match listener.take() {
-                    Some(listener) => self.serve(listener).await,
-                    None => match listen(address, Bind::AnyFamily) {
-                        Ok(listener) => self.serve(listener).await,
-                        Err(error) => self.rest_after(error).await,
-                    },
+            alive = match wanted {
+                Wanted::Serve(address) => match listen(address, Bind::AnyFamily) {
+                    Ok(listener) => self.serve(listener).await,
+                    Err(error) => self.rest_after(error).await,
                 },
                 Wanted::Nothing => self.wanted.changed().await.is_ok(),
                 Wanted::Stop => false,
             };
-            if !alive {
-                return;
-            }
         }
     }
 

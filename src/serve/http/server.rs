@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,6 +14,7 @@ use super::{Connections, Handler, Limits, Listener};
 /// How long accepting rests after it failed: twice as long each time.
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(2);
+const SAME_TROUBLE: Duration = Duration::from_secs(60);
 
 /// A server that runs. Dropped, it stops soon; [`Server::stop`] waits for that.
 #[derive(Debug)]
@@ -52,8 +53,7 @@ async fn accept(
     connections: Arc<Connections>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let address = listener.address();
-    let mut rest = None;
+    let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             () = stopped(&mut stop) => return,
@@ -61,23 +61,39 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                rest = None;
+                trouble.rest = Duration::ZERO;
                 connections.enter(converse(stream, handler.clone(), limits, stop.clone()));
             }
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
-                if rest.is_none() {
-                    tracing::error!(%address, %error, "cannot accept connections, closing old ones and trying again");
-                }
-                connections.close_oldest();
-                let pause = rest.map_or(FIRST_REST, |last: Duration| (last * 2).min(LONGEST_REST));
-                rest = Some(pause);
+                let rest = trouble.meet(listener.address(), &error);
                 tokio::select! {
                     () = stopped(&mut stop) => return,
-                    () = tokio::time::sleep(pause) => {}
+                    () = tokio::time::sleep(rest) => {}
                 }
+                // Its file descriptor is for the next. Not before the rest: the kernel takes a descriptor before it looks
+                // whether anybody waits, so whoever came last may be the oldest, and not yet answered.
+                connections.close_oldest();
             }
         }
+    }
+}
+
+/// Accepting fails, most likely for want of file descriptors.
+#[derive(Default)]
+struct Trouble {
+    last: Option<Instant>,
+    rest: Duration,
+}
+
+impl Trouble {
+    /// How long to rest. Trouble that comes back within a minute is the same, and told once.
+    fn meet(&mut self, address: SocketAddr, error: &io::Error) -> Duration {
+        if self.last.replace(Instant::now()).is_none_or(|last| last.elapsed() > SAME_TROUBLE) {
+            tracing::error!(%address, %error, "cannot accept connections: closing the oldest and trying again");
+        }
+        self.rest = (self.rest * 2).clamp(FIRST_REST, LONGEST_REST);
+        self.rest
     }
 }
 

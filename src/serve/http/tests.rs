@@ -298,7 +298,7 @@ async fn what_is_taken_is_tried_again_and_told_once() {
 #[tokio::test]
 async fn an_endpoint_moves() {
     let endpoint = Endpoint { limits: limits(), ..Endpoint::new("test", echo()) };
-    let kept = serve(endpoint, loopback(), |_| {}).unwrap();
+    let kept = serve(endpoint, loopback(), |error| eprintln!("{error}")).unwrap();
     let first = kept.serving().unwrap();
     // The wildcard of the same port: the old socket has to be closed first.
     kept.rebind(Some((Ipv4Addr::UNSPECIFIED, first.port()).into()));

@@ -52,7 +52,8 @@ pub(super) fn read(file: &Path, bytes: &[u8], node_name: &str, names: &mut Inter
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let is_json = file.extension().is_some_and(|extension| extension == "json");
     let mut attempt = |places| {
-        let documents = if is_json { json::parse(text, Habits::Strict) } else { yaml::parse(text, places, Habits::Strict) }?;
+        let documents =
+            if is_json { json::parse(text, Habits::Strict) } else { yaml::parse(text, places, Habits::Strict) }?;
         let mut reader = Reader { text, node_name, names, contents: Contents::default() };
         documents.iter().try_for_each(|document| reader.document(document))?;
         Ok(reader.contents)

@@ -4,15 +4,13 @@
 //! | `messages` | bytes, as captured and as nobody sends them |
 //! | `kernel` | a real kernel, beside the tool `ipset` |
 //! | `random` | any state to any state, on a real kernel and simulated |
-//! | `speed` | how long many entries take; only with `--ignored` |
 
 mod kernel;
 mod messages;
 mod random;
 mod rows;
-mod speed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
