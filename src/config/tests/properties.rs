@@ -208,10 +208,8 @@ proptest! {
         let start = at.min(bytes.len());
         let end = (start + length).min(bytes.len());
         bytes.splice(start..end, other.bytes());
-        if let Ok(text) = String::from_utf8(bytes) {
-            if let Ok((document, _)) = decode(&text) {
-                let _ = Config::from(document).validate(&FeatureGates::default());
-            }
+        if let Ok((document, _)) = decode(&String::from_utf8_lossy(&bytes)) {
+            let _ = Config::from(document).validate(&FeatureGates::default());
         }
     }
 
