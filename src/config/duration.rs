@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+// The only type of time that asks no clock.
 use core::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};

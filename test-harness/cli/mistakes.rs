@@ -263,7 +263,7 @@ pub const FLAGS: [(&[&str], &str); 63] = [
     ),
     (
         &["--version=v1"],
-        "--version \"v1\": could not parse \"v1\" as version: expected one such as v1.36.1; try `weir proxy --help`",
+        "--version: could not parse \"v1\" as version: expected one such as v1.36.1; try `weir proxy --help`",
     ),
 ];
 

@@ -341,10 +341,10 @@ fn conntrack(settled: &Settled) -> Result<(), Failure> {
 /// How the API server is asked.
 fn api_config(settled: &Settled, outside: &Outside) -> api::Config {
     let mut config = api::Config::new(&*settled.node_name);
-    let (metrics, events) = (outside.metrics.clone(), outside.recorder_cell());
+    let (requests, events) = (outside.requests().clone(), outside.recorder_cell());
     config.observer = api::Observer::new(move |done| {
         let api::Finished { method, host, code, is_watch, took } = *done;
-        metrics.requested(&Request { method: method.as_str(), host, code, is_watch, took });
+        requests.finished(&Request { method: method.as_str(), host, code, is_watch, took });
     });
     config.on_problem = api::ProblemListener::new(move |object, problem| {
         if let Some(event) = Event::unusable(object, problem) {

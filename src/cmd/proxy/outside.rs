@@ -22,7 +22,7 @@ use crate::serve::health::{
     FamilyHealth, NodePorts, NodePortsConfig, ProxyHealth, Sources, of_engine, raise_open_files,
 };
 use crate::serve::http::{Endpoint, Handler, Kept, ListenError, keep_serving, serve};
-use crate::serve::metrics::{Metrics, Mode, Probe, Setup};
+use crate::serve::metrics::{Metrics, Mode, Probe, Requests, Setup};
 use crate::state::{State, Touched};
 
 /// How the families of the node are; before there is one, nobody knows.
@@ -48,6 +48,7 @@ impl Recording {
 pub struct Outside {
     node_name: Arc<str>,
     pub metrics: Arc<Metrics>,
+    requests: Requests,
     inside: Arc<RwLock<Inside>>,
     events: Arc<RwLock<Recorder>>,
     health: Arc<ProxyHealth>,
@@ -104,12 +105,14 @@ impl Outside {
             follow: Mutex::new(HealthPorts::new(node.clone(), options(settled, families))),
             serve: NodePorts::start(NodePortsConfig::new(node, follow_addresses, is_healthy, on_failure)),
         });
-        let metrics = Metrics::new(setup(settled, families));
+        let requests = Requests::default();
+        let metrics = Metrics::new(setup(settled, families, &requests));
         let (hard_failed, hard_failures) = mpsc::unbounded_channel();
         Outside {
             node_name: settled.node_name.clone(),
             pages: Arc::new(RwLock::new(pages::handler(settled, &metrics))),
             metrics,
+            requests,
             inside,
             events,
             health,
@@ -130,7 +133,7 @@ impl Outside {
         };
         write(&self.inside).origin = Some(origin);
         *write(&self.events) = recorder.clone();
-        self.metrics.begin(setup(settled, families));
+        self.metrics.begin(setup(settled, families, &self.requests));
         let follow = HealthPorts::new(settled.node_name.clone(), options(settled, families));
         self.ports.follow.lock().unwrap_or_else(PoisonError::into_inner).succeed(follow);
         *write(&self.pages) = pages::handler(settled, &self.metrics);
@@ -237,6 +240,11 @@ impl Outside {
         Recording(self.events.clone())
     }
 
+    /// Where requests to the API server are counted.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
     /// Whom events are about.
     pub fn node_name(&self) -> &Arc<str> {
         &self.node_name
@@ -289,7 +297,7 @@ fn sources(inside: &Arc<RwLock<Inside>>, eligible: watch::Receiver<NodeEligibili
     Sources::new(how, eligible).with_remarks(remarks)
 }
 
-fn setup(settled: &Settled, families: &[Family]) -> Setup {
+fn setup(settled: &Settled, families: &[Family], requests: &Requests) -> Setup {
     Setup {
         mode: match settled.rules.proxy_mode {
             crate::cmd::options::ProxyMode::Iptables => Mode::Iptables,
@@ -298,6 +306,7 @@ fn setup(settled: &Settled, families: &[Family]) -> Setup {
         families: families.to_vec(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         features: pages::features(settled),
+        requests: requests.clone(),
     }
 }
 
