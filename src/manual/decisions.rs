@@ -120,6 +120,12 @@
 //! **2026-11: events are best effort.** One task, a bounded queue, one request at a time. What repeats is counted by all
 //! that an event says, its note included, so that two refusals of one service are two events. Nothing waits for it.
 //!
-//! **2026-11: the Node is waited for before anything is written.** As long as kube-proxy waits, and with its errors: without
-//! pod networks, detectLocalMode NodeCIDR has no rule that would be right, and whoever started the process starts it again.
-//! Once it runs, rules follow what the Node says, and stay as they are when it is deleted.
+//! **2026-11: the Node is waited for where rules need it.** detectLocalMode NodeCIDR has no right rule without pod networks,
+//! and `primary` node ports none without an address: then the wait is kube-proxy's, five minutes and half a minute, with its
+//! errors, and nothing is written before. Elsewhere kube-proxy waits half a minute all the same; here services are served at
+//! once, and rules follow the Node when it comes.
+//!
+//! **2026-11: a changed configuration starts the node anew, in the same process.** kube-proxy exits, and only at some kinds of
+//! change. One way for all settings, the one that every start takes, is easier to be sure of than one for each; it costs a
+//! list of the cluster's objects, as a restart would. Rules stay, ports stay open, counters go on. What cannot start is
+//! given up for the configuration before.

@@ -149,7 +149,6 @@ fn etcd(assets: &Path, folder: &Path) -> Command {
     command.args([format!("--listen-peer-urls={peers}"), format!("--initial-advertise-peer-urls={peers}")]);
     command.args([
         format!("--initial-cluster=default={peers}"),
-        "--unsafe-no-fsync".into(),
         "--log-level=error".into(),
     ]);
     logged(command, &folder.join("etcd.log"))

@@ -105,9 +105,8 @@ impl Life {
         let driver = live::open_for_writing(&settled.rules)?;
         let families = driver.families();
         settle::check_families(&settled.rules, &families)?;
-        // The driver may have loaded the module that these are settings of, and settings of rules depend on one of them.
-        conntrack(settled)?;
         log_settled(settled, &source, &driver);
+        let is_first = self.outside.is_none();
         let outside = self.outside.get_or_insert_with(|| Outside::new(settled, &families));
         let config = api_config(settled, outside);
         let opened = tokio::select! {
@@ -117,6 +116,9 @@ impl Life {
                 return Ok(None);
             }
         };
+        // Nothing is touched before all is open. The driver may have loaded the module that these are settings of, and
+        // settings of rules depend on one of them.
+        conntrack(settled)?;
         let gate = match opened.origin {
             Origin::Folder(_) => NodeGate::open(),
             Origin::Api { .. } => NodeGate::of(&settled.node_name, &settled.rules),
@@ -163,7 +165,9 @@ impl Life {
             outside.attach(node.handle(), &families, parts);
         }
         outside.serve(settled)?;
-        outside.record(Event::starting(&settled.node_name, settled.rules.proxy_mode.as_str()));
+        if is_first {
+            outside.record(Event::starting(&settled.node_name, settled.rules.proxy_mode.as_str()));
+        }
         Ok(Some(node))
     }
 
