@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench node                    1,000 x 10 and 10,000 x 10
 //! cargo bench --bench node -- --full          all sizes
+//! cargo bench --bench node -- --bounds        start and memory at 10,000 x 10, and an error where they are too much
 //! cargo bench --bench node -- --sizes 1000x10,10000x10+5000 --modes nft-netlink --measure start,change
 //! WEIR_BENCH_COMMAND='kube-proxy nft=/path/kube-proxy --kubeconfig {kubeconfig} --hostname-override {node} …' \
 //!     cargo bench --bench node
@@ -19,6 +20,8 @@
 mod bare;
 #[path = "support/bed.rs"]
 mod bed;
+#[path = "support/bounds.rs"]
+mod bounds;
 #[allow(dead_code, reason = "each benchmark uses a part")]
 #[path = "support/cluster.rs"]
 mod cluster;
@@ -69,6 +72,9 @@ struct Options {
     /// What to measure: start, rest, change, burst, connect, drift, rules, bare [default: all]
     #[arg(long, value_delimiter = ',')]
     measure: Vec<String>,
+    /// Check start and memory at 10,000 x 10, after 10,000 changes as well, against what is promised
+    #[arg(long, conflicts_with_all = ["full", "sizes", "measure", "burst"])]
+    bounds: bool,
     /// How many lone changes
     #[arg(long, default_value_t = 30)]
     changes: u32,
@@ -98,6 +104,9 @@ fn size(text: &str) -> Result<Size, String> {
 
 impl Options {
     fn sizes(&self) -> Vec<Size> {
+        if self.bounds {
+            return vec![Size::new(bounds::SIZE.0, bounds::SIZE.1)];
+        }
         if !self.sizes.is_empty() {
             return self.sizes.clone();
         }
@@ -106,6 +115,10 @@ impl Options {
         }
         let all = [1000, 10_000, 30_000].into_iter().flat_map(|services| [1, 10, 50].map(|e| Size::new(services, e)));
         all.chain([Size { big: 5000, ..Size::new(1000, 10) }]).collect()
+    }
+
+    fn burst(&self) -> u32 {
+        if self.bounds { bounds::CHANGES } else { self.burst }
     }
 
     fn proxies(&self) -> Result<Vec<Proxy>, String> {
@@ -120,6 +133,9 @@ impl Options {
     }
 
     fn measures(&self) -> Result<Vec<String>, String> {
+        if self.bounds {
+            return Ok(bounds::MEASURES.map(str::to_owned).to_vec());
+        }
         match self.measure.iter().find(|name| !MEASURES.contains(&name.as_str())) {
             Some(unknown) => Err(format!("no measure {unknown:?}: there are {}", MEASURES.join(", "))),
             None if self.measure.is_empty() => Ok(MEASURES.map(str::to_owned).to_vec()),
@@ -147,9 +163,12 @@ fn main() {
     let mut results = Vec::new();
     for size in options.sizes() {
         for proxy in &proxies {
-            let run = Run { proxy, size, changes: options.changes, burst: options.burst, gap, patience };
+            let run = Run { proxy, size, changes: options.changes, burst: options.burst(), gap, patience };
             results.push(run.measure(&wanted));
         }
     }
     tables::print(&results);
+    if options.bounds && !bounds::check(&results) {
+        std::process::exit(1);
+    }
 }

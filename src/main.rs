@@ -7,7 +7,7 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().collect();
+    let args = weir::cmd::arguments(std::env::args_os());
     if args.get(1).is_some_and(|command| command == "proxy") {
         // Without a thread of its own the allocator gives memory back only when something is allocated: after a burst, a
         // quiet proxy would keep what the burst took. If that thread cannot be had, it keeps it. Only for the command

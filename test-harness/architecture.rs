@@ -124,9 +124,15 @@ fn expand<'a>(prefix: &str, text: &'a str, found: &mut BTreeSet<String>) -> &'a 
 
 /// Modules that may not mention others, by the beginnings of their paths.
 const RULES: &[(&str, &[&str])] = &[
+    (
+        "text",
+        &["net", "state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab", "config"],
+    ),
+    ("config", &["state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("net", &["state", "resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("state", &["resolve", "model", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     ("model", &["resolve", "plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
+    ("node", &["resolve", "plan", "kernel", "sim", "engine", "source", "serve", "events", "cmd", "lab"]),
     ("resolve", &["plan", "kernel", "sim", "engine", "source", "cmd", "lab"]),
     // The plan speaks of rules and changes, but never to a kernel.
     (
@@ -150,6 +156,8 @@ const RULES: &[(&str, &[&str])] = &[
     // Conntrack learns of changes as the moves that a plan is made from.
     ("kernel", &["resolve", "plan::iptables", "sim", "engine", "source", "cmd", "lab"]),
     ("engine", &["sim", "cmd", "lab", "source::kube", "source::manifest"]),
+    ("events", &["resolve", "plan", "kernel", "sim", "serve", "cmd", "lab"]),
+    ("serve", &["plan", "kernel", "sim", "source", "cmd", "lab"]),
     ("source", &["resolve", "model", "plan", "kernel", "sim", "engine", "cmd", "lab"]),
     ("sim", &["plan", "engine", "cmd", "lab"]),
     ("lab", &["engine", "plan", "source", "cmd"]),
@@ -171,7 +179,7 @@ const WORLD: [&str; 12] = [
     "Instant",
 ];
 
-const PURE: [&str; 5] = ["net", "state", "model", "resolve", "plan"];
+const PURE: [&str; 8] = ["net", "text", "config", "state", "model", "node", "resolve", "plan"];
 
 #[test]
 fn modules_know_only_what_is_below_them() {

@@ -32,6 +32,8 @@ mod process;
 #[path = "packets/shared.rs"]
 mod shared;
 
+#[path = "ipvs/cleanup.rs"]
+mod cleanup;
 #[path = "ipvs/diff.rs"]
 mod diff;
 #[path = "ipvs/draining.rs"]
@@ -83,7 +85,8 @@ use weir::kernel::netlink::{Answer, Batch, Protocol, Socket, flags};
 type Cases = Vec<(&'static str, fn())>;
 
 fn cases() -> Vec<Case> {
-    let modules: [(&str, Cases); 14] = [
+    let modules: [(&str, Cases); 15] = [
+        ("cleanup", cleanup::all()),
         ("diff", diff::all()),
         ("draining", draining::all()),
         ("egress", egress::all()),

@@ -19,6 +19,8 @@ mod busy;
 mod drift;
 #[path = "node/folder.rs"]
 mod folder;
+#[path = "node/host.rs"]
+mod host;
 #[path = "node/ipvs.rs"]
 mod ipvs;
 #[path = "node/kubernetes.rs"]

@@ -24,6 +24,9 @@ mod hairpin;
 mod judge;
 #[path = "packets/kube_proxy.rs"]
 mod kube_proxy;
+#[allow(dead_code, reason = "the suite handover uses more of it")]
+#[path = "packets/left.rs"]
+mod left;
 #[path = "packets/lifetime.rs"]
 mod lifetime;
 #[allow(dead_code, reason = "the suite ipvs uses more of it")]

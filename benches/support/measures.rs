@@ -124,21 +124,32 @@ impl Run<'_> {
             vec![(cluster::DNS, 53).into(), (cluster::KUBERNETES, 443).into(), bed::service(self.size.services - 1)];
         targets.extend((0..self.size.services).step_by(step).map(bed::service));
         let alive = || child.lock().expect("a lock").try_wait().is_ok_and(|ended| ended.is_none());
-        let probing = || probe::until_all(&targets, begin, self.patience, &alive);
-        let answered = bed.client().run(probing).expect("the client");
+        let pid = child.lock().expect("a lock").id();
+        // Those that come first are watched on their own: what was used until then is read at that moment.
+        let probing = || {
+            std::thread::scope(|scope| {
+                let first = scope.spawn(|| {
+                    probe::until_all(&targets[..2], begin, self.patience, &alive);
+                    usage::cpu(pid)
+                });
+                let answered = probe::until_all(&targets, begin, self.patience, &alive);
+                (answered, first.join().expect("a thread"))
+            })
+        };
+        let (answered, first) = bed.client().run(probing).expect("the client");
         if !alive() {
             return Err(format!("not available: {}", proxies::last_words()));
         }
         let Some(answered) = answered.into_iter().collect::<Option<Vec<Duration>>>() else { return Ok(None) };
         let [dns, kubernetes, last, ..] = answered[..] else { unreachable!("there are three at least") };
         let all = answered.iter().max().copied().unwrap_or_default();
-        let pid = child.lock().expect("a lock").id();
         let used = usage::cpu(pid);
         Ok(Some(vec![
             ("start_dns_s", dns.as_secs_f64()),
             ("start_kubernetes_s", kubernetes.as_secs_f64()),
             ("start_last_s", last.as_secs_f64()),
             ("start_all_s", all.as_secs_f64()),
+            ("start_first_cpu_s", first.total()),
             ("start_user_s", used.user),
             ("start_system_s", used.system),
             ("start_resident_mib", usage::resident(pid)),

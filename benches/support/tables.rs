@@ -13,6 +13,7 @@ const TABLES: [Table; 5] = [
         &[
             ("DNS", "start_dns_s"),
             ("default/kubernetes", "start_kubernetes_s"),
+            ("CPU until these", "start_first_cpu_s"),
             ("last service", "start_last_s"),
             ("all", "start_all_s"),
             ("CPU user", "start_user_s"),

@@ -1,5 +1,7 @@
 //! The accounting objects that rules name (contract 3.2): which of them this kernel can count with.
 
+use std::sync::Mutex;
+
 use crate::kernel::nfacct::{Nfacct, NfacctError};
 use crate::net::Family;
 use crate::plan::iptables::{NFACCT_CT_INVALID, NFACCT_LOCALHOST};
@@ -28,6 +30,12 @@ impl Accounting {
             tracing::info!(reason = %error, "no accounting objects: rules are written without counters");
             Accounting::default()
         })
+    }
+
+    /// The kernel's accounting, to read what the objects counted; `None` where rules name none.
+    pub fn open(self) -> Option<Mutex<Nfacct>> {
+        let is_used = self.ct_invalid || self.localhost_node_ports;
+        is_used.then(Nfacct::open)?.ok().map(Mutex::new)
     }
 
     /// What [`make`](Accounting::make) would say, without making anything.

@@ -22,12 +22,7 @@ pub fn open_as(rules: &RuleOptions) -> Result<Driver, Failure> {
 /// # Errors
 /// One line: no permission, no iptables, no family that works.
 pub fn open(variant: VariantChoice, driver: IptablesDriver) -> Result<Driver, Failure> {
-    if !may_administer() {
-        return Err(Failure::new(
-            "no permission to read or write rules: CAP_NET_ADMIN is missing; run as root, or give the capability \
-             (systemd: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW; Kubernetes: securityContext.privileged)",
-        ));
-    }
+    check_permission()?;
     let forced = match variant {
         VariantChoice::Auto => None,
         VariantChoice::Legacy => Some(Variant::Legacy),
@@ -79,6 +74,20 @@ fn usable(driver: Driver) -> Result<Driver, Failure> {
     }
     let why: Vec<String> = driver.unavailable().into_iter().map(|(family, why)| format!("{family}: {why}")).collect();
     Err(Failure::new(format!("iptables is not available on this host: {}", why.join("; "))))
+}
+
+/// Whether this process may read and write rules.
+///
+/// # Errors
+/// One line that says what it lacks.
+pub fn check_permission() -> Result<(), Failure> {
+    if may_administer() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "no permission to read or write rules: CAP_NET_ADMIN is missing; run as root, or give the capability \
+         (systemd: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW; Kubernetes: securityContext.privileged)",
+    ))
 }
 
 /// Whether the effective capabilities include `CAP_NET_ADMIN`. Where that cannot be told, trying will tell.

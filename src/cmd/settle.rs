@@ -1,62 +1,60 @@
-//! What the flags mean on this host: asks the system, once, and checks what belongs together. `host` is what the system
-//! says; `ipvs` and `egress` are the parts of IPVS mode and of node egress.
+//! What flags and file mean on this host: asks the system, once, and checks what belongs together. [`complete()`] is the
+//! way from what was typed to what is done; `host` is what the system says; `ipvs` and `egress` are the parts of IPVS mode
+//! and of node egress.
 
+mod complete;
 mod egress;
 mod host;
 mod ipvs;
+#[cfg(test)]
+mod testing;
+mod typed;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use complete::{Action, Completed, ConntrackOptions, Endpoints, Settled, complete};
 pub use host::{HostFacts, interface_addresses};
 
 use super::Failure;
-use super::options::{DetectLocalMode, NodePortAddress, ProxyMode, RuleOptions, SourceOptions};
-use crate::model::{LocalDetector, NodePortAddresses, Settings};
+use super::options::{DetectLocalMode, NodePortAddress, ProxyMode, RuleOptions};
+use crate::model::{NodePortAddresses, Settings};
 use crate::net::{Family, PerFamily};
+use crate::node::{Detection, NodeAddresses, detectors};
 use crate::state::Node;
 
-/// The name of this node: the flag, or the host's name; trimmed and in lower case (contract 1.7).
-pub fn node_name(source: &SourceOptions) -> Result<Arc<str>, Failure> {
-    let name = match source.hostname_override.as_deref().filter(|name| !name.is_empty()) {
-        Some(name) if name.trim().is_empty() => {
-            return Err(Failure::new(format!(
-                "--hostname-override {name:?}: empty hostname-override is invalid: give the node's name"
-            )));
-        }
-        Some(name) => name.to_owned(),
-        None => nix::unistd::gethostname()
+/// The name of this node: what was said, or the host's name; trimmed and in lower case (contract 1.7).
+///
+/// # Errors
+/// Neither has a letter.
+fn node_name(said: &str) -> Result<Arc<str>, Failure> {
+    let name = match said {
+        "" => nix::unistd::gethostname()
             .map_err(|errno| Failure::new(format!("cannot read the host's name: {errno}; use --hostname-override")))?
             .to_string_lossy()
             .into_owned(),
+        name if name.trim().is_empty() => {
+            return Err(Failure::new(format!("empty hostname: hostnameOverride {name:?} is no name: give the node's")));
+        }
+        name => name.to_owned(),
     };
     let name = name.trim().to_lowercase();
     if name.is_empty() { Err(Failure::new("this host has no name: use --hostname-override")) } else { Ok(name.into()) }
 }
 
-/// The flags checked against each other (contract 1.6): what cannot be told from one flag alone.
+/// What weir is stricter about than kube-proxy, which would fail later: in the kernel, or not at all.
 ///
 /// # Errors
 /// One line that names the flags and values.
-pub fn check(rules: &RuleOptions) -> Result<(), Failure> {
+fn check(rules: &RuleOptions) -> Result<(), Failure> {
     match rules.detect_local_mode {
-        DetectLocalMode::ClusterCidr => check_cluster_cidr(&rules.cluster_cidr)?,
-        DetectLocalMode::NodeCidr => {}
-        DetectLocalMode::BridgeInterface => {
-            check_interface("BridgeInterface", "--pod-bridge-interface", &rules.pod_bridge_interface, 15)?;
-        }
+        DetectLocalMode::ClusterCidr | DetectLocalMode::NodeCidr => {}
+        DetectLocalMode::BridgeInterface => check_interface("--pod-bridge-interface", &rules.pod_bridge_interface, 15)?,
         DetectLocalMode::InterfaceNamePrefix => {
-            let flag = "--pod-interface-name-prefix";
-            check_interface("InterfaceNamePrefix", flag, &rules.pod_interface_name_prefix, 14)?;
+            check_interface("--pod-interface-name-prefix", &rules.pod_interface_name_prefix, 14)?;
         }
-    }
-    let addresses: Vec<NodePortAddress> = rules.node_port_addresses().collect();
-    if addresses.len() > 1 && addresses.contains(&NodePortAddress::Primary) {
-        return Err(Failure::new(
-            "--nodeport-addresses: can't use both 'primary' and CIDRs: give `primary` alone, or CIDRs alone",
-        ));
     }
     ipvs::check(rules)?;
     egress::check(rules)
@@ -74,10 +72,8 @@ pub fn doubts(rules: &RuleOptions) -> impl Iterator<Item = &'static str> {
 
 /// An interface's name or the beginning of one, as the kernel allows it: `IFNAMSIZ` of uapi `linux/if.h` is 16, of which
 /// one is the NUL, and another one the `+` after a prefix.
-fn check_interface(mode: &str, flag: &str, value: &Option<String>, longest: usize) -> Result<(), Failure> {
-    let Some(name) = value.as_deref().filter(|name| !name.is_empty()) else {
-        return Err(Failure::new(format!("--detect-local-mode {mode} needs {flag}")));
-    };
+fn check_interface(flag: &str, value: &Option<String>, longest: usize) -> Result<(), Failure> {
+    let name = value.as_deref().unwrap_or_default();
     if name.len() > longest {
         return Err(Failure::new(format!("{flag} {name:?}: an interface has at most {longest} bytes here")));
     }
@@ -110,22 +106,10 @@ fn joined(nets: &[IpNet]) -> String {
     nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// One network, or one of each family.
-fn check_cluster_cidr(cidrs: &[IpNet]) -> Result<(), Failure> {
-    match cidrs {
-        [] | [_] => Ok(()),
-        [a, b] if Family::of_net(a) != Family::of_net(b) => Ok(()),
-        _ => Err(Failure::new(format!(
-            "--cluster-cidr {:?}: expected one CIDR, or one IPv4 and one IPv6 CIDR",
-            joined(cidrs)
-        ))),
-    }
-}
-
 /// The settings that rules are planned with: from the flags, the node as the source tells it, and the host.
 pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> Settings {
-    let node_ips = node_ips(rules, node);
-    let cidrs = node_port_cidrs(rules, &node_ips);
+    let addresses = node_addresses(rules, node);
+    let cidrs = node_port_cidrs(rules, &addresses);
     // IPVS has no virtual servers on loopback addresses (contract 4.3).
     let may_be_loopback = rules.iptables_localhost_nodeports && rules.proxy_mode == ProxyMode::Iptables;
     let localhost_node_ports = may_be_loopback && contains_loopback(&cidrs);
@@ -133,13 +117,13 @@ pub fn settings(rules: &RuleOptions, node: Option<&Node>, host: &HostFacts) -> S
     Settings {
         masquerade_bit: rules.iptables_masquerade_bit,
         masquerade_all: rules.masquerade_all,
-        detector: PerFamily::new(|family| detector(rules, node, family)),
+        detector: detectors(detection(rules, node)),
         localhost_node_ports,
         node_port_addresses: PerFamily::new(|family| {
             let loopback_works = family == Family::V4 && localhost_node_ports;
             node_port_addresses(&cidrs, &host_ips, family, loopback_works)
         }),
-        node_ips,
+        node_ips: addresses.known(),
         // Every iptables that weir drives knows it (1.8.2 and newer), and so do the kernels that those run on.
         random_fully: true,
         drop_invalid: !host.conntrack_liberal,
@@ -160,45 +144,45 @@ pub fn matters(rules: &RuleOptions, old: &Settings, new: &Settings) -> bool {
     }
 }
 
-/// Contract 1.15.
-fn detector(rules: &RuleOptions, node: Option<&Node>, family: Family) -> LocalDetector {
-    let first = |nets: &[IpNet]| {
-        let net = nets.iter().find(|net| Family::of_net(net) == family);
-        net.map_or(LocalDetector::None, |net| LocalDetector::Cidr(*net))
-    };
+/// What tells traffic of local pods, as typed.
+pub fn detection<'a>(rules: &'a RuleOptions, node: Option<&'a Node>) -> Detection<'a> {
     match rules.detect_local_mode {
-        DetectLocalMode::ClusterCidr => first(&rules.cluster_cidr),
-        DetectLocalMode::NodeCidr => first(node.map(|node| &*node.pod_cidrs).unwrap_or_default()),
+        DetectLocalMode::ClusterCidr => Detection::ClusterCidr(&rules.cluster_cidr),
+        DetectLocalMode::NodeCidr => Detection::NodeCidr(node.map(|node| &*node.pod_cidrs).unwrap_or_default()),
         DetectLocalMode::BridgeInterface => {
-            rules.pod_bridge_interface.as_deref().map_or(LocalDetector::None, |n| LocalDetector::Interface(n.into()))
+            Detection::BridgeInterface(rules.pod_bridge_interface.as_deref().unwrap_or_default())
         }
-        DetectLocalMode::InterfaceNamePrefix => rules
-            .pod_interface_name_prefix
-            .as_deref()
-            .map_or(LocalDetector::None, |prefix| LocalDetector::InterfacePrefix(prefix.into())),
+        DetectLocalMode::InterfaceNamePrefix => {
+            Detection::InterfaceNamePrefix(rules.pod_interface_name_prefix.as_deref().unwrap_or_default())
+        }
     }
 }
 
-/// The node's address of each family: the Node object's first, overridden by a bind address that says one
-/// (contract 1.11). Loopback stands for "unknown" upstream; here it is `None`.
-fn node_ips(rules: &RuleOptions, node: Option<&Node>) -> PerFamily<Option<IpAddr>> {
-    let mut ips =
-        PerFamily::new(|family| node.and_then(|node| node.ips.iter().find(|ip| Family::of(ip) == family).copied()));
-    if let Some(ip) = rules.bind_address.filter(|ip| !ip.is_unspecified()) {
-        *ips.get_mut(Family::of(&ip)) = Some(ip);
-    }
-    ips
+/// The node's addresses, and its primary family.
+pub fn node_addresses(rules: &RuleOptions, node: Option<&Node>) -> NodeAddresses {
+    NodeAddresses::new(node.map(|node| &*node.ips).unwrap_or_default(), rules.bind_address)
 }
 
 /// The networks of `--nodeport-addresses`, `primary` replaced by the node's addresses (contract 1.12).
-fn node_port_cidrs(rules: &RuleOptions, node_ips: &PerFamily<Option<IpAddr>>) -> Vec<IpNet> {
+pub fn node_port_cidrs(rules: &RuleOptions, node: &NodeAddresses) -> Vec<IpNet> {
     rules
         .node_port_addresses()
         .flat_map(|address| match address {
             NodePortAddress::Net(net) => vec![net],
-            NodePortAddress::Primary => node_ips.iter().filter_map(|(_, ip)| ip.map(IpNet::from)).collect(),
+            NodePortAddress::Primary => node.as_networks(),
         })
         .collect()
+}
+
+/// Where health check node ports are: as node ports, but on loopback addresses as well, since no rule is needed there
+/// (contract 6.2).
+pub fn health_check_addresses(
+    rules: &RuleOptions,
+    node: Option<&Node>,
+    host: &HostFacts,
+) -> PerFamily<NodePortAddresses> {
+    let (cidrs, ips) = (node_port_cidrs(rules, &node_addresses(rules, node)), host.ips());
+    PerFamily::new(|family| node_port_addresses(&cidrs, &ips, family, true))
 }
 
 /// Contract 3.11: node ports on loopback need an IPv4 network that is loopback or contains its first address; no IPv4

@@ -78,6 +78,9 @@ fn line(error: &Error, command: &str) -> String {
             let valid = text(ContextKind::ValidValue).unwrap_or_default();
             format!("{flag} {value:?} is not supported: expected one of {valid}")
         }
+        ErrorKind::ValueValidation if flag.is_empty() => {
+            format!("{command} does not take any arguments, got {value:?}: flags begin with --")
+        }
         ErrorKind::ValueValidation => {
             let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             let named = why.contains(&format!("{value:?}"));
@@ -133,10 +136,13 @@ mod tests {
     #[test]
     fn one_line_for_each_mistake() {
         let cases = [
-            ("proxy --oom-score-adj=0", "unknown flag --oom-score-adj"),
+            ("proxy --oom-kill=0", "unknown flag --oom-kill"),
             ("proxy --clustr-cidr=10.0.0.0/8", "unknown flag --clustr-cidr, perhaps --cluster-cidr"),
             ("proxy --clustercidrs=10.0.0.0/8", "unknown flag --clustercidrs, perhaps --cluster-cidr"),
-            ("proxy --healthz-bind-address=::", "unknown flag --healthz-bind-address"),
+            (
+                "proxy --healthz-bind-address=::1:x",
+                "--healthz-bind-address: \"::1:x\" is no address: expected one such as 0.0.0.0, 0.0.0.0:10256 or [::]:10256",
+            ),
             ("proxy -x", "unknown flag -x"),
             ("proxy here", "weir proxy does not take any arguments, got \"here\": flags begin with --"),
             (
@@ -146,16 +152,22 @@ mod tests {
             ("proxy --masquerade-all=maybe", "--masquerade-all: \"maybe\" is neither true nor false"),
             ("proxy --kubeconfig", "--kubeconfig <FILE> needs a value"),
             (
-                "proxy --proxy-mode nftables",
-                "--proxy-mode \"nftables\" is not supported: expected one of iptables, ipvs",
+                "proxy --iptables-driver ebtables",
+                "--iptables-driver \"ebtables\" is not supported: expected one of auto, netlink, restore",
             ),
-            ("proxy --iptables-masquerade-bit=32", "--iptables-masquerade-bit \"32\": 32 is not in 0..=31"),
-            ("proxy --iptables-masquerade-bit=x", "--iptables-masquerade-bit \"x\": invalid digit found in string"),
             (
-                "proxy --cluster-cidr=10.0.0.0/8,x",
-                "--cluster-cidr \"10.0.0.0/8,x\": \"x\" is no CIDR: expected a network such as 10.244.0.0/16 or fd00::/48",
+                "proxy --iptables-masquerade-bit=x",
+                "--iptables-masquerade-bit: \"x\" is no whole number from -2147483648 to 2147483647",
             ),
-            ("frobnicate", "unknown command \"frobnicate\": there are proxy, diff, demo"),
+            (
+                "proxy --non-masquerade-cidrs=10.0.0.0/8,x",
+                "--non-masquerade-cidrs \"10.0.0.0/8,x\": \"x\" is no CIDR: expected a network such as 10.244.0.0/16 or \
+                 fd00::/48",
+            ),
+            (
+                "frobnicate",
+                "unknown command \"frobnicate\": there are proxy, diff, cleanup, demo, completions, manpage",
+            ),
         ];
         for (typed, expected) in cases {
             let args = normalised(&["weir"].into_iter().chain(typed.split(' ')).collect::<Vec<_>>());

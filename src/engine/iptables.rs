@@ -12,7 +12,7 @@ use super::kept::Kept;
 use super::partial::compare_chains;
 use super::whole::Whole;
 use crate::kernel::xtables::ownership::is_owned;
-use crate::kernel::xtables::{ApplyError, ApplyErrorKind, ChainKey, Changes, Scope, Xtables, observe_all};
+use crate::kernel::xtables::{ApplyError, ApplyErrorKind, ChainKey, Changes, RuleCounts, Scope, Xtables, observe_all};
 use crate::model::{ServicePort, ServicePortKey, Settings};
 use crate::net::Family;
 use crate::plan::Move;
@@ -37,6 +37,7 @@ pub struct IptablesBackend<X> {
     doubt: Doubt,
     /// Shared chains that are not to be written whole, as long as there is no `memory`.
     kept: Kept,
+    counts: RuleCounts,
 }
 
 impl<X: Xtables> IptablesBackend<X> {
@@ -53,7 +54,14 @@ impl<X: Xtables> IptablesBackend<X> {
             memory: false,
             doubt: Doubt::default(),
             kept: Kept::default(),
+            counts: RuleCounts::default(),
         }
+    }
+
+    /// Counts rules there.
+    #[must_use]
+    pub fn counting(self, counts: RuleCounts) -> Self {
+        IptablesBackend { counts, ..self }
     }
 
     /// The kernel underneath.
@@ -93,6 +101,7 @@ impl<X: Xtables> IptablesBackend<X> {
         let changes = compare_chains(&mut self.xtables, &self.families, names, wanted)?;
         if mode == RepairMode::Repair && !changes.is_empty() {
             self.xtables.apply(&changes)?;
+            self.counts.wrote(&changes);
         }
         Ok(describe(&changes))
     }
@@ -116,7 +125,7 @@ impl<X: Xtables> IptablesBackend<X> {
         if let Some(first) = &first {
             self.xtables.apply(first.changes())?;
         }
-        let (changes, planner) = whole.finish();
+        let (changes, planner, rules) = whole.finish();
         let repair = describe(&changes);
         if mode == RepairMode::ReportOnly {
             return Ok(repair);
@@ -127,7 +136,9 @@ impl<X: Xtables> IptablesBackend<X> {
         };
         if !changes.is_empty() {
             self.xtables.apply(&changes)?;
+            self.counts.wrote(&changes);
         }
+        self.counts.set_owned(&rules);
         self.planner = planner;
         self.base_in_place = true;
         self.memory = true;
@@ -160,6 +171,7 @@ impl<X: Xtables> Backend for IptablesBackend<X> {
             self.base_in_place = true;
             self.doubt.clear();
             self.kept.took(&changes);
+            self.counts.changed(&changes);
         }
         result
     }

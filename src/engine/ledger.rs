@@ -18,6 +18,7 @@ use super::fragments::Fragments;
 use super::owed::{Ages, Dirty};
 use super::pacing::{Moment, Pacing};
 use super::quarantine::{Entry, Quarantine};
+use super::waits::Waits;
 use crate::model::{ServicePort, ServicePortKey};
 use crate::net::{Family, PerFamily};
 use crate::plan::Move;
@@ -31,6 +32,17 @@ pub(super) enum Change {
     Owed,
     /// The fragment is desired again as it is in the kernel: it is out of quarantine.
     Released(Entry),
+}
+
+/// How far the newest value of a fragment has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The kernel holds it.
+    InForce,
+    /// The kernel is asked for it, or will be.
+    Owed,
+    /// The fragment is in quarantine.
+    Refused,
 }
 
 /// What the kernel is asked for, and since when that is owed; `None`: an attempt to leave quarantine, owed to no one.
@@ -110,6 +122,17 @@ impl Ledger {
         self.dirty.keys()
     }
 
+    /// How far the newest value of a fragment has come.
+    pub(super) fn progress(&self, key: &ServicePortKey) -> Progress {
+        if self.dirty.contains(key) || self.flight.get(key).is_some_and(|sent| sent.since.is_some()) {
+            Progress::Owed
+        } else if self.quarantine.contains(key) {
+            Progress::Refused
+        } else {
+            Progress::InForce
+        }
+    }
+
     pub(super) fn desired(&self) -> &Fragments {
         &self.desired
     }
@@ -142,13 +165,18 @@ impl Ledger {
         vec![Move { before: self.applied.get(key).cloned(), after }]
     }
 
-    /// The kernel said yes to everything in flight. Returns who left quarantine.
-    pub(super) fn accept(&mut self, now: Moment) -> Vec<(ServicePortKey, Entry)> {
+    /// The kernel said yes to everything in flight. Returns who left quarantine. Changes that waited are recorded, but not
+    /// what was only written again.
+    pub(super) fn accept(&mut self, now: Moment, waits: &mut PerFamily<Waits>) -> Vec<(ServicePortKey, Entry)> {
         let mut released = Vec::new();
         for (key, sent) in self.landed() {
             self.set_applied(&key, sent.value);
             // A newer change that waited behind a rebuild keeps its age.
-            let since = self.again.remove(&key).and(sent.since).or(sent.changed).unwrap_or(now);
+            let again = self.again.remove(&key).is_some();
+            if let (false, Some(since)) = (again, sent.since) {
+                waits.get_mut(key.family).record(since, now);
+            }
+            let since = sent.since.filter(|_| again).or(sent.changed).unwrap_or(now);
             if sent.since.is_none()
                 && let Some(entry) = self.quarantine.release(&key)
             {

@@ -6,7 +6,7 @@ use super::backend::Standing;
 use super::bisect::Suspects;
 use super::event::{Action, Event, Resolved};
 use super::fragments::Fragments;
-use super::ledger::{Change, Ledger};
+use super::ledger::{Change, Ledger, Progress};
 use super::notice::Notice;
 use super::pacing::{Backoff, Moment, Pacing, Rest};
 use super::quarantine::Entry;
@@ -17,6 +17,7 @@ use crate::kernel::xtables::ApplyErrorKind;
 use crate::model::ServicePortKey;
 use crate::net::PerFamily;
 use crate::plan::Move;
+use crate::state::FactCounts;
 
 /// Reading the kernel may be overdue for this many periods.
 const BLIND_PERIODS: u32 = 4;
@@ -111,6 +112,7 @@ pub struct Engine {
     pub(super) counters: Counters,
     /// What the backend says of itself.
     standing: Standing,
+    last_owed: PerFamily<Option<Moment>>,
     pub(super) last_observed: Option<Moment>,
     pub(super) last_success: Option<Moment>,
     pub(super) last_apply: Option<Duration>,
@@ -142,6 +144,7 @@ impl Engine {
             probe: false,
             counters: Counters::default(),
             standing: Standing::default(),
+            last_owed: PerFamily::default(),
             last_observed: None,
             last_success: None,
             last_apply: None,
@@ -151,12 +154,18 @@ impl Engine {
 
     /// Takes in one event; says what is to be done. `now` must not go back.
     pub fn step(&mut self, event: Event, now: Moment) -> Vec<Action> {
+        self.step_since(event, now, now)
+    }
+
+    /// The same for an event that has been known for a while: changes are as old as that. Not before the last step.
+    pub fn step_since(&mut self, event: Event, since: Moment, now: Moment) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Resolved(changes) => self.resolved(changes, now, &mut actions),
+            Event::Resolved(changes) => self.resolved(changes, since, &mut actions),
             Event::Synced => {
                 if self.synced.is_none() {
                     self.synced = Some(now);
+                    self.last_owed = PerFamily::new(|_| Some(now));
                     self.ledger.restamp(now);
                 }
             }
@@ -174,6 +183,16 @@ impl Engine {
         actions
     }
 
+    /// How far the newest value of a fragment has come.
+    pub fn progress(&self, key: &ServicePortKey) -> Progress {
+        self.ledger.progress(key)
+    }
+
+    /// Whether the kernel was asked for everything that it does not hold.
+    pub fn all_sent(&self) -> bool {
+        self.ledger.is_clean()
+    }
+
     /// Whether a kernel action is in flight.
     pub fn busy(&self) -> bool {
         self.flight.is_some()
@@ -184,7 +203,10 @@ impl Engine {
         for (key, value) in changes {
             match self.ledger.set(key.clone(), value, now) {
                 Change::Nothing => {}
-                Change::Owed => news = true,
+                Change::Owed => {
+                    news = true;
+                    *self.last_owed.get_mut(key.family) = Some(now);
+                }
                 Change::Released(entry) => actions.push(recovered(key, &entry, now)),
             }
         }
@@ -322,7 +344,8 @@ impl Engine {
             families: PerFamily::new(|family| {
                 let (unapplied, oldest_unapplied) = self.ledger.owed(family);
                 let oldest_unapplied = oldest_unapplied.filter(|_| self.synced.is_some());
-                FamilyStatus { applied: self.ledger.in_force(family), unapplied, oldest_unapplied }
+                let last_owed = *self.last_owed.get(family);
+                FamilyStatus { applied: self.ledger.in_force(family), unapplied, oldest_unapplied, last_owed }
             }),
             unsure_since: self.upkeep.unsure_since(),
             last_observed: self.last_observed,
@@ -331,6 +354,8 @@ impl Engine {
             quarantined: self.quarantined(applied),
             counters: self.counters.clone(),
             standing: self.standing,
+            facts: FactCounts::default(),
+            facts_taken: FactCounts::default(),
             late_after: self.pacing.sync_period.saturating_mul(2),
             blind_after: self.pacing.sync_period.saturating_mul(BLIND_PERIODS),
         }

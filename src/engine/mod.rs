@@ -11,7 +11,7 @@
 //! | `pacing`, `upkeep` | gaps, rests and waits; when a compare is due, and how much of the kernel it is about |
 //! | `bisect`, `quarantine` | refused batches, refused fragments |
 //! | `machine`, `outcome` | the step: choice of the next run, consequences of the last |
-//! | `status` | a snapshot and its health |
+//! | `status`, `waits`, `programming` | a snapshot and its health; how long changes waited, by our clock and by the API server's |
 //! | `worker`, `tending`, `run` | the kernel thread, what it does by the clock, the loop |
 //! | `iptables` | the backend of iptables mode, and its parts: |
 //! | `whole`, `first`, `partial`, `describe` | comparing everything; what comes first where nothing leads to services; comparing some chains; a difference in words |
@@ -108,12 +108,14 @@ mod outcome;
 mod owed;
 mod pacing;
 mod partial;
+mod programming;
 mod quarantine;
 mod run;
 mod status;
 mod tending;
 mod told;
 mod upkeep;
+mod waits;
 mod whole;
 mod worker;
 
@@ -122,15 +124,17 @@ pub use event::{Action, ApplyFailure, Event, Resolved};
 pub use fragments::Fragments;
 pub use iptables::{IptablesBackend, SharedSettings};
 pub use ipvs::{
-    IpvsBackend, IpvsHooks, Kernel, Step, WithCompanion, has_leftovers, now, observe_servers, observe_sets_and_device,
+    IpvsBackend, IpvsHooks, Kernel, OnDenied, Step, WithCompanion, has_leftovers, now, observe_servers, observe_sets_and_device,
     steps,
 };
+pub use ledger::Progress;
 pub use machine::Engine;
 pub use notice::{Notice, Severity};
 pub use pacing::{Moment, Pacing};
-pub use run::{Clock, Facts, Handle, RunError, Runner};
+pub use run::{Clock, Facts, Handle, Listener, OnProgrammed, RunError, Runner};
 pub use status::{Counters, Failures, FamilyStatus, QuarantinedStatus, Status, Unhealthy};
 pub use upkeep::Cause;
+pub use waits::{WAIT_BOUNDS, Waits};
 pub use worker::{Finished, Hooks, KernelThread, OnApplied, Task};
 
 #[cfg(test)]

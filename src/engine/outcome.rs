@@ -7,9 +7,11 @@ use super::event::{Action, ApplyFailure};
 use super::machine::{Batch, Engine, Flight, recovered};
 use super::notice::Notice;
 use super::pacing::Moment;
+use super::quarantine::Entry;
 use super::upkeep::{Cause, Compare, Purpose, is_drift};
 use crate::kernel::xtables::{ApplyErrorKind, Suspicion};
 use crate::model::ServicePortKey;
+use crate::net::PerFamily;
 use crate::plan::Move;
 
 impl Engine {
@@ -52,20 +54,16 @@ impl Engine {
         self.probe = false;
         self.continuing = matches!(batch, Batch::Suspects | Batch::Probe);
         self.kernel_works(actions);
-        self.accept(now, actions);
+        let released = self.ledger.accept(now, &mut self.counters.waits);
+        tell_released(released, now, actions);
         if !moves.is_empty() {
             actions.push(Action::Applied(moves));
         }
     }
 
-    fn accept(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let released = self.ledger.accept(now);
-        actions.extend(released.into_iter().map(|(key, entry)| recovered(key, &entry, now)));
-    }
-
     fn reject(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let released = self.ledger.reject(now);
-        actions.extend(released.into_iter().map(|(key, entry)| recovered(key, &entry, now)));
+        tell_released(released, now, actions);
     }
 
     /// The kernel said yes to something, or no to one fragment: it answers.
@@ -92,6 +90,7 @@ impl Engine {
         }
         self.continuing = false;
         let retry_in = self.retry.fail(now);
+        self.counters.retries += 1;
         let kind = failure.error.kind;
         if self.trouble.replace(kind) != Some(kind) {
             let message = failure.error.message;
@@ -141,6 +140,7 @@ impl Engine {
     fn base_refused(&mut self, message: String, now: Moment, actions: &mut Vec<Action>) {
         self.continuing = false;
         let retry_in = self.retry.fail(now);
+        self.counters.retries += 1;
         if !std::mem::replace(&mut self.base_trouble, true) {
             actions.push(Action::Notice(Notice::BaseRefused { message, retry_in }));
         }
@@ -220,7 +220,9 @@ impl Engine {
 
     fn first_compare(&mut self, repair: Repair, now: Moment, actions: &mut Vec<Action>) {
         self.started = true;
-        self.accept(now, actions);
+        // What was there before we were: how long it waited says nothing.
+        let released = self.ledger.accept(now, &mut PerFamily::default());
+        tell_released(released, now, actions);
         let fragments = self.ledger.applied().iter();
         let moves: Vec<_> = fragments.map(|after| Move { before: None, after: Some(after.clone()) }).collect();
         actions.push(Action::Notice(Notice::Started { fragments: moves.len(), repair }));
@@ -249,11 +251,14 @@ impl Engine {
             actions.push(Action::Notice(Notice::Repaired { cause, repair }));
             return;
         }
+        let repaired = compare.purpose == Purpose::Repair;
         for (kind, count) in &repair.differences {
             *self.counters.drift.entry(*kind).or_default() += count;
+            if repaired {
+                *self.counters.drift_repaired.entry(*kind).or_default() += count;
+            }
         }
         if self.drift.tell(&repair.lines, now) {
-            let repaired = compare.purpose == Purpose::Repair;
             actions.push(Action::Notice(Notice::Drift { cause, by: compare.by(), repaired, repair }));
         }
     }
@@ -285,6 +290,7 @@ impl Engine {
             self.upkeep.unsure(now);
         }
         let retry_in = self.upkeep.failed(compare, now);
+        self.counters.retries += 1;
         self.tell_repair_failed(kind, error.to_string(), retry_in, actions);
     }
 
@@ -321,4 +327,8 @@ impl Engine {
             actions.push(Action::Notice(Notice::Rebuilding { fragments, reason }));
         }
     }
+}
+
+fn tell_released(released: Vec<(ServicePortKey, Entry)>, now: Moment, actions: &mut Vec<Action>) {
+    actions.extend(released.into_iter().map(|(key, entry)| recovered(key, &entry, now)));
 }

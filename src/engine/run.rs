@@ -1,5 +1,6 @@
 //! The thin loop: facts in, kernel actions out, one task.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,12 +11,13 @@ use super::event::{Action, Event, Resolved};
 use super::machine::Engine;
 use super::notice::{Notice, Severity};
 use super::pacing::{Moment, Pacing};
+use super::programming::{Programming, Touched};
 use super::status::{Status, Unhealthy};
 use super::worker::{Command, KernelThread};
 use crate::kernel::xtables::Suspicion;
-use crate::net::Family;
+use crate::net::{Family, ObjectName};
 use crate::source::Updates;
-use crate::state::Update;
+use crate::state::{FactCounts, Trigger, Update};
 
 /// How many batches of facts are taken in before the engine steps.
 const BATCHES: usize = crate::source::QUEUE;
@@ -29,6 +31,16 @@ pub trait Facts: Send {
 
     /// The source has told everything there is.
     fn ready(&self) -> bool;
+
+    /// What was told so far.
+    fn counts(&self) -> FactCounts {
+        FactCounts::default()
+    }
+
+    /// Hands out the times that were noted on what was told since the last call.
+    fn take_triggers(&mut self) -> BTreeMap<ObjectName, Vec<Trigger>> {
+        BTreeMap::new()
+    }
 }
 
 /// The engine's clock: moments since it was made.
@@ -56,6 +68,8 @@ pub struct Handle {
     clock: Clock,
     status: watch::Receiver<Arc<Status>>,
     nudges: Arc<Nudges>,
+    /// How often the loop answered a ping.
+    answers: watch::Receiver<u64>,
 }
 
 #[derive(Default)]
@@ -64,6 +78,9 @@ struct Nudges {
     suspicion: Mutex<Option<Suspicion>>,
     drift: Notify,
     base: Notify,
+    facts: Notify,
+    /// Asks the loop whether it still turns.
+    ping: Notify,
 }
 
 impl Nudges {
@@ -106,6 +123,15 @@ impl Handle {
         self.status().health(family, self.clock.now())
     }
 
+    /// Ready when the loop has turned after this call, for a watchdog. False if it has ended. The kernel may be at work
+    /// all the while: that it takes long is told by [`Handle::health`], and no restart would make it faster.
+    pub async fn alive(&self) -> bool {
+        let mut answers = self.answers.clone();
+        let before = *answers.borrow();
+        self.nudges.ping.notify_one();
+        answers.wait_for(|answers| *answers != before).await.is_ok()
+    }
+
     /// Someone seems to have changed our rules: compare what they may have changed, soon. Several calls before the
     /// engine comes to it add up to one.
     pub fn drift_seen(&self, suspicion: Suspicion) {
@@ -115,6 +141,11 @@ impl Handle {
     /// Anyone may have changed anything: compare the whole kernel soon.
     pub fn drift_suspected(&self) {
         self.drift_seen(Suspicion::anything());
+    }
+
+    /// Facts may be complete now, although none of them came.
+    pub fn facts_may_be_ready(&self) {
+        self.nudges.facts.notify_one();
     }
 
     /// Settings that rules depend on changed, and the backend knows them: compare soon.
@@ -143,9 +174,23 @@ pub struct Runner<F> {
     clock: Clock,
     status: watch::Sender<Arc<Status>>,
     nudges: Arc<Nudges>,
+    answers: watch::Sender<u64>,
+    listener: Listener,
+    programming: Programming,
+    programmed: OnProgrammed,
+    /// Services with a time whose fragments may have come into force.
+    touched: Touched,
+    /// What was told when the kernel was last asked for all of it.
+    taken: FactCounts,
     wake: Option<Moment>,
     synced: bool,
 }
+
+/// Who is told of notices beside the log.
+pub type Listener = Box<dyn FnMut(&Notice) + Send>;
+
+/// Who is told that a change is in force which a time was noted on (contract 6.4, *network programming*).
+pub type OnProgrammed = Box<dyn FnMut(Trigger) + Send>;
 
 impl<F: Facts> Runner<F> {
     /// Puts the parts together.
@@ -154,10 +199,38 @@ impl<F: Facts> Runner<F> {
         let clock = Clock::start();
         let nudges = Arc::new(Nudges::default());
         let (sender, status) = watch::channel(Arc::new(engine.status()));
-        let handle = Handle { clock, status, nudges: nudges.clone() };
-        let runner =
-            Runner { engine, facts, updates, kernel, clock, status: sender, nudges, wake: None, synced: false };
+        let (answers, answered) = watch::channel(0);
+        let handle = Handle { clock, status, nudges: nudges.clone(), answers: answered };
+        let runner = Runner {
+            engine,
+            facts,
+            updates,
+            kernel,
+            clock,
+            status: sender,
+            nudges,
+            answers,
+            listener: Box::new(|_| {}),
+            programming: Programming::default(),
+            programmed: Box::new(|_| {}),
+            touched: Touched::new(),
+            taken: FactCounts::default(),
+            wake: None,
+            synced: false,
+        };
         (runner, handle)
+    }
+
+    /// Tells a listener of every notice, on the loop: it must not block.
+    #[must_use]
+    pub fn telling(self, listener: Listener) -> Self {
+        Runner { listener, ..self }
+    }
+
+    /// Tells when changes that carry a time are in force, on the loop: it must not block.
+    #[must_use]
+    pub fn timing(self, programmed: OnProgrammed) -> Self {
+        Runner { programmed, ..self }
     }
 
     /// Runs until `shutdown` is ready; then waits for the kernel action in flight, leaves the rules and returns.
@@ -169,6 +242,7 @@ impl<F: Facts> Runner<F> {
         let mut batches = Vec::new();
         let result = loop {
             let wake = self.wake.map(|at| tokio::time::Instant::from_std(self.clock.instant(at)));
+            let mut since = None;
             let events = tokio::select! {
                 () = &mut shutdown => break Ok(()),
                 outcome = self.kernel.next() => match outcome {
@@ -177,16 +251,24 @@ impl<F: Facts> Runner<F> {
                 },
                 count = self.updates.recv_many(&mut batches, BATCHES) => match count {
                     0 => break Err(RunError::SourceEnded),
-                    _ => self.take_in(&mut batches),
+                    _ => {
+                        since = Some(self.clock.now());
+                        self.take_in(&mut batches)
+                    }
                 },
                 () = self.nudges.drift.notified() => self.nudges.suspicion(),
                 () = self.nudges.base.notified() => vec![Event::BaseChanged],
+                () = self.nudges.facts.notified() => self.completed().into_iter().collect(),
+                () = self.nudges.ping.notified() => {
+                    self.answers.send_modify(|answers| *answers = answers.wrapping_add(1));
+                    continue;
+                }
                 () = sleep_until(wake) => {
                     self.wake = None;
                     vec![Event::Wake]
                 }
             };
-            if !self.step(events) {
+            if !self.step(events, since) {
                 break Err(RunError::KernelThread);
             }
         };
@@ -196,37 +278,71 @@ impl<F: Facts> Runner<F> {
     /// Facts become one event, and a second one when they are complete.
     fn take_in(&mut self, batches: &mut Vec<Vec<Update>>) -> Vec<Event> {
         let resolved = batches.drain(..).flat_map(|batch| self.facts.apply(batch)).collect();
+        self.touched = self.programming.told(self.facts.take_triggers(), &resolved);
         let mut events = vec![Event::Resolved(resolved)];
-        if !self.synced && self.facts.ready() {
-            self.synced = true;
-            events.push(Event::Synced);
-        }
+        events.extend(self.completed());
         events
     }
 
-    /// False if the kernel thread is gone.
-    fn step(&mut self, events: Vec<Event>) -> bool {
+    /// Told once, when facts are complete.
+    fn completed(&mut self) -> Option<Event> {
+        let completed = !self.synced && self.facts.ready();
+        self.synced |= completed;
+        completed.then_some(Event::Synced)
+    }
+
+    /// Events that came at this time, or now. False if the kernel thread is gone.
+    fn step(&mut self, events: Vec<Event>, since: Option<Moment>) -> bool {
         let mut alive = true;
         for event in events {
-            for action in self.engine.step(event, self.clock.now()) {
+            let now = self.clock.now();
+            for action in self.engine.step_since(event, since.unwrap_or(now), now) {
                 alive &= self.act(action);
             }
         }
-        self.status.send_replace(Arc::new(self.engine.status()));
+        self.tell_programmed();
+        self.tell_status();
         alive
+    }
+
+    fn tell_programmed(&mut self) {
+        let touched = std::mem::take(&mut self.touched);
+        if !touched.is_empty() {
+            let done = self.programming.settle(&touched, |key| self.engine.progress(key));
+            done.into_iter().for_each(&mut self.programmed);
+        }
+    }
+
+    fn tell_status(&mut self) {
+        let facts = self.facts.counts();
+        if self.engine.all_sent() {
+            self.taken = facts;
+        }
+        let status = Status { facts, facts_taken: self.taken, ..self.engine.status() };
+        self.status.send_replace(Arc::new(status));
     }
 
     fn act(&mut self, action: Action) -> bool {
         match action {
-            Action::Apply { moves, forget } => self.kernel.send(Command::Apply { moves, forget }),
-            Action::Repair { model, scope, mode } => self.kernel.send(Command::Repair { model, scope, mode }),
-            Action::Applied(moves) => self.kernel.send(Command::Applied(moves)),
+            Action::Apply { moves, forget } => {
+                self.programming.sent(&moves);
+                self.kernel.send(Command::Apply { moves, forget })
+            }
+            Action::Repair { model, scope, mode } => {
+                self.programming.sent_all();
+                self.kernel.send(Command::Repair { model, scope, mode })
+            }
+            Action::Applied(moves) => {
+                self.touched = self.programming.moved(&moves);
+                self.kernel.send(Command::Applied(moves))
+            }
             Action::WakeAt(at) => {
                 self.wake = Some(at);
                 true
             }
             Action::Notice(notice) => {
                 log(&notice);
+                (self.listener)(&notice);
                 true
             }
         }
@@ -234,10 +350,10 @@ impl<F: Facts> Runner<F> {
 
     /// Lets the action in flight end, and the thread after it.
     async fn finish(mut self) -> Result<(), RunError> {
-        self.step(vec![Event::Stop]);
+        self.step(vec![Event::Stop], None);
         while self.engine.busy() {
             match self.kernel.next().await {
-                Some(event) => self.step(vec![event]),
+                Some(event) => self.step(vec![event], None),
                 None => break,
             };
         }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::backend::DifferenceKind;
 use super::backend::Standing;
 use super::pacing::Moment;
+use super::waits::Waits;
 use crate::kernel::xtables::ApplyErrorKind;
 use crate::model::ServicePortKey;
 use crate::net::{Family, PerFamily};
+use crate::state::FactCounts;
 
 /// How many failures, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +56,12 @@ pub struct Counters {
     pub quarantines: u64,
     /// Objects that someone else changed.
     pub drift: BTreeMap<DifferenceKind, u64>,
+    /// Those of them that were put right.
+    pub drift_repaired: BTreeMap<DifferenceKind, u64>,
+    /// Actions that failed and are done again after a wait.
+    pub retries: u64,
+    /// Changes that came into force, by how long they waited. What was there before the first compare is not counted.
+    pub waits: PerFamily<Waits>,
 }
 
 /// What is owed to the kernel in one family. Quarantined fragments are not counted: their wait is no fault of the node.
@@ -65,6 +73,8 @@ pub struct FamilyStatus {
     pub unapplied: usize,
     /// When the oldest change that is not in force was made.
     pub oldest_unapplied: Option<Moment>,
+    /// When something last became owed; before that, when the source had told everything.
+    pub last_owed: Option<Moment>,
 }
 
 /// A fragment in quarantine.
@@ -113,6 +123,10 @@ pub struct Status {
     pub counters: Counters,
     /// What is not as it was asked for, and what is only kept for a while.
     pub standing: Standing,
+    /// What facts were told.
+    pub facts: FactCounts,
+    /// The same, when the last action was begun that took up everything there was.
+    pub facts_taken: FactCounts,
     /// A change may be this old.
     pub late_after: Duration,
     /// The last look at the kernel may be this old.

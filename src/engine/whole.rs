@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::kernel::xtables::{Changes, ObservedChain, Table};
+use crate::kernel::xtables::{Changes, ObservedChain, PerTable, Table, sum};
 use crate::model::{ServicePort, Settings};
 use crate::net::Family;
 use crate::plan::iptables::{Comparison, Desired, Planner};
@@ -20,7 +20,14 @@ pub(super) struct Whole<'a> {
     families: &'a [Family],
     model: &'a [Arc<ServicePort>],
     aside: Vec<(Family, Table, ObservedChain)>,
-    planned: Option<(Comparison, Planner)>,
+    planned: Option<Planned>,
+}
+
+/// A plan of everything, being compared.
+struct Planned {
+    comparison: Comparison,
+    planner: Planner,
+    rules: PerTable,
 }
 
 impl<'a> Whole<'a> {
@@ -31,7 +38,7 @@ impl<'a> Whole<'a> {
     /// Shows a chain that the kernel holds.
     pub(super) fn observed(&mut self, family: Family, table: Table, chain: ObservedChain) {
         match &mut self.planned {
-            Some((comparison, _)) => comparison.observed(family, table, chain),
+            Some(planned) => planned.comparison.observed(family, table, chain),
             None => self.aside.push((family, table, chain)),
         }
         if self.aside.len() >= ASIDE {
@@ -39,21 +46,22 @@ impl<'a> Whole<'a> {
         }
     }
 
-    fn plan(&mut self) -> (Comparison, Planner) {
+    fn plan(&mut self) -> Planned {
         let (desired, planner) = Desired::plan(&self.settings, self.families, self.model);
+        let rules = sum(desired.chains().iter().map(|(key, rules)| (key, rules.len())));
         let mut comparison = desired.compare();
         for (family, table, chain) in std::mem::take(&mut self.aside) {
             comparison.observed(family, table, chain);
         }
-        (comparison, planner)
+        Planned { comparison, planner, rules }
     }
 
-    /// The difference, and a planner that knows the model.
-    pub(super) fn finish(mut self) -> (Changes, Planner) {
-        let (comparison, planner) = match self.planned.take() {
+    /// The difference, a planner that knows the model, and how many rules that comes to.
+    pub(super) fn finish(mut self) -> (Changes, Planner, PerTable) {
+        let Planned { comparison, planner, rules } = match self.planned.take() {
             Some(planned) => planned,
             None => self.plan(),
         };
-        (comparison.finish(), planner)
+        (comparison.finish(), planner, rules)
     }
 }

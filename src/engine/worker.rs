@@ -12,13 +12,18 @@ use super::event::{ApplyFailure, Event};
 use super::fragments::Fragments;
 use super::tending::{Next, Tending};
 use crate::kernel::xtables::Scope;
+use crate::net::{Family, PerFamily};
 use crate::plan::Move;
 
 /// Which kernel action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Task {
+    /// Changes of fragments.
     Apply,
+    /// A compare of everything.
     Repair,
+    /// A compare of some chains.
+    PartialRepair,
 }
 
 /// A kernel action is over.
@@ -27,6 +32,8 @@ pub struct Finished {
     pub task: Task,
     pub took: Duration,
     pub succeeded: bool,
+    /// Which families it was about; a compare of everything is about all that are served, which may be fewer.
+    pub families: PerFamily<bool>,
 }
 
 /// Called with moves that the kernel said yes to.
@@ -115,7 +122,8 @@ impl<B: Backend> Worker<B> {
                 Next::End => return,
             };
             let began = Instant::now();
-            let (task, succeeded, event) = match command {
+            let (task, families) = described(&command);
+            let (succeeded, event) = match command {
                 Command::Apply { moves, forget } => self.apply(&moves, forget),
                 Command::Repair { model, scope, mode } => self.repair(model, &scope, mode),
                 Command::Applied(moves) => {
@@ -123,7 +131,7 @@ impl<B: Backend> Worker<B> {
                     continue;
                 }
             };
-            (self.hooks.finished)(Finished { task, took: began.elapsed(), succeeded });
+            (self.hooks.finished)(Finished { task, took: began.elapsed(), succeeded, families });
             self.tending.due_in(self.backend.rest());
             self.tell_standing();
             if self.outbox.send(event).is_err() {
@@ -141,7 +149,7 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn apply(&mut self, moves: &[Move], forget: bool) -> (Task, bool, Event) {
+    fn apply(&mut self, moves: &[Move], forget: bool) -> (bool, Event) {
         if forget {
             self.backend.forget();
         }
@@ -149,13 +157,38 @@ impl<B: Backend> Worker<B> {
             let suspect = self.backend.suspect(&error);
             ApplyFailure { error, suspect }
         });
-        (Task::Apply, result.is_ok(), Event::ApplyDone(result))
+        (result.is_ok(), Event::ApplyDone(result))
     }
 
-    fn repair(&mut self, model: Fragments, scope: &Scope, mode: RepairMode) -> (Task, bool, Event) {
+    fn repair(&mut self, model: Fragments, scope: &Scope, mode: RepairMode) -> (bool, Event) {
         let result = self.backend.repair(&model, scope, mode);
         // Before the outcome is told: the engine would copy a list that is still shared.
         drop(model);
-        (Task::Repair, result.is_ok(), Event::RepairDone(result))
+        (result.is_ok(), Event::RepairDone(result))
     }
+}
+
+/// What a command is, and which families it is about.
+fn described(command: &Command) -> (Task, PerFamily<bool>) {
+    let all = PerFamily::new(|_| true);
+    match command {
+        // No moves: the base, which is every family's.
+        Command::Apply { moves, .. } if moves.is_empty() => (Task::Apply, all),
+        Command::Apply { moves, .. } | Command::Applied(moves) => {
+            let ports = moves.iter().filter_map(|m| m.after.as_ref().or(m.before.as_ref()));
+            (Task::Apply, among(ports.map(|port| port.key.family)))
+        }
+        Command::Repair { scope: Scope::All, .. } => (Task::Repair, all),
+        Command::Repair { scope: Scope::Chains(chains), .. } => {
+            (Task::PartialRepair, among(chains.iter().map(|chain| chain.family)))
+        }
+    }
+}
+
+fn among(families: impl Iterator<Item = Family>) -> PerFamily<bool> {
+    let mut found = PerFamily::default();
+    for family in families {
+        *found.get_mut(family) = true;
+    }
+    found
 }

@@ -9,8 +9,12 @@ pub mod ipvs;
 pub mod link;
 pub mod netlink;
 pub mod nfacct;
+pub mod nftables;
+pub mod process;
 pub mod sysctl;
+mod traffic;
 pub mod watch;
 pub mod xtables;
 
+pub use traffic::{KernelTraffic, Traffic};
 pub use xtables::{ApplyError, ApplyErrorKind, ObserveError};

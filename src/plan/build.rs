@@ -167,4 +167,28 @@ mod tests {
         assert_eq!(rule().detected(&LocalDetector::Cidr(net), false), source(true));
         assert_eq!(rule().detected(&LocalDetector::None, true), None);
     }
+
+    /// Rows Q67 to Q69: what a detector is to iptables, for local traffic and for the other.
+    #[test]
+    fn q69_texts_of_detectors() {
+        use crate::kernel::xtables::encode::rule_text;
+        use crate::net::Family;
+        let cidr = |text: &str| LocalDetector::Cidr(text.parse().unwrap());
+        for (detector, local, other) in [
+            (cidr("10.0.0.0/14"), "-s 10.0.0.0/14", "! -s 10.0.0.0/14"),
+            (cidr("2002:0:0:1234::/64"), "-s 2002:0:0:1234::/64", "! -s 2002:0:0:1234::/64"),
+            (LocalDetector::Interface("eth".into()), "-i eth", "! -i eth"),
+            (
+                LocalDetector::Interface("1234567890123456789".into()),
+                "-i 1234567890123456789",
+                "! -i 1234567890123456789",
+            ),
+            (LocalDetector::InterfacePrefix("eth".into()), "-i eth+", "! -i eth+"),
+            (LocalDetector::InterfacePrefix("1234567890".into()), "-i 1234567890+", "! -i 1234567890+"),
+        ] {
+            let family = if local.contains("::") { Family::V6 } else { Family::V4 };
+            let text = |is_local| rule_text(family, &rule().detected(&detector, is_local).unwrap());
+            assert_eq!((text(true).trim(), text(false).trim()), (local, other), "{detector:?}");
+        }
+    }
 }

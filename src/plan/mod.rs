@@ -1,11 +1,13 @@
 //! Model → kernel objects. Pure: same model, same objects, in the same order; no clock, no environment, no I/O.
 //!
-//! [`iptables`] and [`ipvs`] are the modes; [`egress`] is what both have; `build` writes a rule from left to right.
+//! [`iptables`] and [`ipvs`] are the modes; [`egress`] is what both have; [`removal`] is the plan of nothing; `build` writes
+//! a rule from left to right.
 
 mod build;
 pub mod egress;
 pub mod iptables;
 pub mod ipvs;
+pub mod removal;
 
 use std::sync::Arc;
 

@@ -3,12 +3,14 @@
 //! Pure: the result is a function of the facts, the node and the options. Neither the order of events nor the way in
 //! which endpoints are spread over slices matters. [`resolve`] does one service; its steps are a file each:
 //! `cluster_ip` (is it proxied in this family), `frontends` (addresses and policies), `endpoints` (slices become one
-//! list), `topology` (hints) and `categorise` (which endpoints each traffic policy uses).
+//! list), `topology` (hints) and `categorise` (which endpoints each traffic policy uses). [`health`] is what load
+//! balancers are told.
 
 mod categorise;
 mod cluster_ip;
 mod endpoints;
 mod frontends;
+pub mod health;
 mod topology;
 
 use std::collections::BTreeSet;

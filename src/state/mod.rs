@@ -13,4 +13,4 @@ pub use facts::{
     ClusterIp, Conditions, EndpointSlice, Fact, FactKey, Hints, IpMode, Kind, LoadBalancerIngress, Location, Node,
     Service, ServiceCidr, ServicePort, ServiceType, SliceEndpoint, SlicePort, TrafficPolicy, Tuning, Update, Weights,
 };
-pub use store::{State, Touched, Trigger};
+pub use store::{FactCounts, State, Touched, Trigger};

@@ -37,6 +37,19 @@ pub struct Trigger {
     pub time: i64,
 }
 
+/// How many changes were told. They only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FactCounts {
+    /// Changes of Service objects, those included that changed nothing.
+    pub services: u64,
+    /// Changes of `EndpointSlice` objects, those included that changed nothing.
+    pub slices: u64,
+    /// Changes of Service objects that resolving may see.
+    pub changed_services: u64,
+    /// Changes of `EndpointSlice` objects that resolving may see.
+    pub changed_slices: u64,
+}
+
 /// All facts.
 #[derive(Debug, Default)]
 pub struct State {
@@ -44,9 +57,12 @@ pub struct State {
     entries: BTreeMap<ObjectName, Box<Entry>>,
     slice_owners: Owners,
     node: Option<Node>,
+    /// The API server has said that our node is no more, and not yet that it is back.
+    node_is_gone: bool,
     service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
     synced: BTreeSet<Kind>,
     triggers: BTreeMap<ObjectName, Vec<Trigger>>,
+    counts: FactCounts,
     /// Unix time in nanoseconds; changes that happened before are not ours to be measured by.
     started: i64,
 }
@@ -107,6 +123,11 @@ impl State {
         self.node.as_ref()
     }
 
+    /// Our node was there and was deleted. [`State::node`] still has it.
+    pub fn node_is_gone(&self) -> bool {
+        self.node_is_gone
+    }
+
     /// The zone of our node. An empty label is no zone.
     pub fn zone(&self) -> Option<&Arc<str>> {
         zone_of(self.node.as_ref())
@@ -115,6 +136,11 @@ impl State {
     /// All service networks, sorted. A network that two objects list stays until both are gone.
     pub fn service_cidrs(&self) -> BTreeSet<IpNet> {
         self.service_cidrs.values().flat_map(|cidr| cidr.cidrs.iter().copied()).collect()
+    }
+
+    /// How many changes were told so far.
+    pub fn counts(&self) -> FactCounts {
+        self.counts
     }
 
     /// Hands out the trigger times that were recorded since the last call.
@@ -129,6 +155,7 @@ impl State {
             Fact::Node(node) => {
                 touched.node |= self.node.is_none() || zone_of(Some(&node)) != self.zone();
                 self.node = Some(node);
+                self.node_is_gone = false;
             }
             Fact::ServiceCidr(cidr) => {
                 self.service_cidrs.insert(cidr.name.clone(), cidr);
@@ -141,7 +168,7 @@ impl State {
             Kind::Service => self.delete_service(&key.name, touched),
             Kind::EndpointSlice => self.delete_slice(&key.name, touched),
             // The last node that was seen stays in force.
-            Kind::Node => {}
+            Kind::Node => self.node_is_gone = self.node.is_some(),
             Kind::ServiceCidr => {
                 self.service_cidrs.remove(&key.name.name);
             }
@@ -171,25 +198,30 @@ impl State {
     }
 
     fn upsert_service(&mut self, mut service: Service, touched: &mut Touched) {
+        self.counts.services += 1;
         let entry = self.entries.entry(service.name.clone());
         // One copy of the name, which may have come with a slice.
         service.name = entry.key().clone();
         let entry = entry.or_default();
         if entry.service.as_ref() != Some(&service) {
+            self.counts.changed_services += 1;
             touched.services.insert(service.name.clone());
             entry.service = Some(service);
         }
     }
 
     fn delete_service(&mut self, name: &ObjectName, touched: &mut Touched) {
+        self.counts.services += 1;
         let Some(entry) = self.entries.get_mut(name) else { return };
         if entry.service.take().is_some() {
+            self.counts.changed_services += 1;
             touched.services.insert(name.clone());
         }
         self.drop_if_empty(name);
     }
 
     fn upsert_slice(&mut self, mut slice: EndpointSlice, touched: &mut Touched) {
+        self.counts.slices += 1;
         let owner = self.entries.entry(slice.service_name()).key().clone();
         // One copy of the names, which the service has as well.
         slice.service = owner.name.clone();
@@ -204,6 +236,7 @@ impl State {
         if !entry.put_slice(slice) {
             return;
         }
+        self.counts.changed_slices += 1;
         if let Some(trigger) = trigger.filter(|trigger| trigger.time > self.started) {
             self.triggers.entry(owner.clone()).or_default().push(trigger);
         }
@@ -212,6 +245,8 @@ impl State {
 
     fn delete_slice(&mut self, name: &ObjectName, touched: &mut Touched) {
         let Some(owner) = self.slice_owners.remove(name) else { return };
+        self.counts.slices += 1;
+        self.counts.changed_slices += 1;
         let owner = ObjectName { namespace: name.namespace.clone(), name: owner };
         self.take_slice_from(&owner, name, touched);
     }

@@ -40,6 +40,11 @@ struct Asked {
 }
 
 pub(super) async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
+    match request.method().as_str() {
+        "POST" => return write(Verb::Create, request, &shared).await,
+        "PATCH" => return write(Verb::Patch, request, &shared).await,
+        _ => {}
+    }
     let asked = match read(&request, &shared) {
         Ok(asked) => asked,
         Err((code, message)) => return status(Encoding::Json, code, &message, None),
@@ -61,6 +66,41 @@ pub(super) async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> R
     match pieces {
         Ok(pieces) => typed(encoding.content_type(is_watch), Response::new(streamed(spoil(encoding, pieces, fault)))),
         Err(Gone) => status(encoding, 410, "The resourceVersion or token is too old", None),
+    }
+}
+
+/// Takes an event in.
+async fn write(verb: Verb, request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    let url = request.uri().path().to_owned();
+    let resource = if url.contains("/events") { "events" } else { url.rsplit('/').next().unwrap_or_default() };
+    let resource = resource.to_owned();
+    shared.seen.lock().expect("lock").push(Seen {
+        verb,
+        resource: resource.clone(),
+        url: url.clone(),
+        accept: String::new(),
+    });
+    let fault = shared.script.lock().expect("lock").take(verb, &resource);
+    match fault {
+        Some(Fault::Status { code, retry_after }) => return status(Encoding::Json, code, "scripted", retry_after),
+        Some(Fault::NoAnswer) => std::future::pending().await,
+        Some(Fault::Text(text)) => return whole(StatusCode::OK, text.into()),
+        _ => {}
+    }
+    let body = match request.into_body().collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return status(Encoding::Json, 400, &error.to_string(), None),
+    };
+    let (code, written) = match verb {
+        Verb::Create => shared.events.create(&url, &body),
+        _ => shared.events.patch(&url, &body),
+    };
+    match written {
+        Ok(event) => {
+            let code = StatusCode::from_u16(code).expect("a status code");
+            typed(Encoding::Json.content_type(false), whole(code, event.to_string().into()))
+        }
+        Err(why) => status(Encoding::Json, code, &why, None),
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod answer;
 mod encoding;
+mod events;
 pub mod protobuf;
 mod script;
 mod selector;
@@ -33,6 +34,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use events::Events;
 use script::Script;
 pub use script::{Fault, Verb};
 use store::{Raw, Store};
@@ -41,7 +43,7 @@ use store::{Raw, Store};
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub verb: Verb,
-    /// `services`, `endpointslices`, `nodes`, `servicecidrs`.
+    /// `services`, `endpointslices`, `nodes`, `servicecidrs`, `events`.
     pub resource: String,
     /// Path and query, decoded.
     pub url: String,
@@ -63,6 +65,7 @@ pub enum Protobuf {
 
 /// What connections share.
 struct Shared {
+    events: Events,
     protobuf: Mutex<Protobuf>,
     store: Store,
     script: Mutex<Script>,
@@ -83,6 +86,7 @@ impl ApiServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
+            events: Events::default(),
             protobuf: Mutex::default(),
             store: Store::new(),
             script: Mutex::default(),
@@ -108,6 +112,16 @@ impl ApiServer {
     /// Removes an object if it is there. The namespace of cluster-scoped kinds is empty.
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> bool {
         self.shared.store.delete(kind, namespace, name)
+    }
+
+    /// Events that clients have created, as they are now, sorted by namespace and name.
+    pub fn events(&self) -> Vec<Value> {
+        self.shared.events.all()
+    }
+
+    /// Forgets all events, as the API server does after an hour.
+    pub fn forget_events(&self) {
+        self.shared.events.clear();
     }
 
     /// From now on protobuf is spoken, unknown or refused.

@@ -11,6 +11,10 @@ pub enum Verb {
     Continue,
     StreamingList,
     Watch,
+    /// A new event.
+    Create,
+    /// A changed event.
+    Patch,
     /// In a script: any of them.
     Any,
 }

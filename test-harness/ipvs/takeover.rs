@@ -45,13 +45,13 @@ fn fresh(setup: Setup) -> Option<(Vec<String>, Vec<String>)> {
 }
 
 /// A node with what kube-proxy left of these services.
-struct Node {
-    world: World,
+pub(super) struct Node {
+    pub(super) world: World,
     _servers: Vec<EchoServer>,
 }
 
 impl Node {
-    fn new(setup: Setup, services: &[Service]) -> Option<Node> {
+    pub(super) fn new(setup: Setup, services: &[Service]) -> Option<Node> {
         let world = World::without_weir(setup)?;
         let servers = add_endpoints(&world);
         let node = Node { world, _servers: servers };
@@ -71,7 +71,7 @@ impl Node {
         Some(node)
     }
 
-    fn host(&self) -> &Host {
+    pub(super) fn host(&self) -> &Host {
         self.world.lab.node()
     }
 
@@ -83,7 +83,7 @@ impl Node {
     }
 
     /// Virtual servers that somebody else has: at an address of his own, which another node has now, and at this node's.
-    fn add_others(&self) {
+    pub(super) fn add_others(&self) {
         for family in self.world.families() {
             let own = if family == Family::V4 { "198.18.0.1" } else { "2001:db8:18::1" };
             let own = SocketAddr::new(own.parse().unwrap(), 443);

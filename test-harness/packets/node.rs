@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use nix::sched::{CloneFlags, setns};
 use tokio::sync::{mpsc, oneshot};
-use weir::cmd::proxy::{NodeConfig, RunningNode};
+use weir::cmd::proxy::{NodeConfig, Observers, RunningNode};
+use weir::cmd::settle::complete;
 use weir::cmd::{Cli, Command, Failure};
 use weir::engine::{Handle, Pacing, Status};
 use weir::kernel::xtables::Driver;
@@ -35,7 +36,8 @@ impl Weir {
         let typed = ["weir", "proxy"].iter().chain(flags);
         let Command::Proxy(args) = Cli::parse_from(typed).command else { unreachable!() };
         let pacing = Pacing::new(Duration::ZERO, sync_period);
-        let config = NodeConfig { node_name: NODE.into(), rules: args.rules, pacing };
+        let settled = complete(&args.options).unwrap();
+        let config = NodeConfig { node_name: NODE.into(), rules: settled.rules, pacing, gates: settled.gates };
         let (updates, receiver) = mpsc::channel(QUEUE);
         let (stop, stopped) = oneshot::channel::<()>();
         let (report, reported) = sync_channel(1);
@@ -44,7 +46,7 @@ impl Weir {
             setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let node = RunningNode::start(config, driver, receiver)?;
+                let node = RunningNode::start(config, driver, receiver, Observers::default())?;
                 report.send(node.handle().clone()).unwrap();
                 let stopped = async {
                     // An error is a sender that was dropped, which means the same.

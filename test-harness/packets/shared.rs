@@ -8,6 +8,8 @@ pub mod fixture;
 pub mod judge;
 #[path = "kube_proxy.rs"]
 pub mod kube_proxy;
+#[path = "left.rs"]
+pub mod left;
 #[path = "manifests.rs"]
 pub mod manifests;
 #[path = "node.rs"]

@@ -7,50 +7,25 @@ use clap::Parser;
 use weir::cmd::accounting::Accounting;
 use weir::cmd::settle::{self, HostFacts};
 use weir::cmd::{Cli, Command};
-use weir::kernel::xtables::variant::Variant;
 use weir::kernel::xtables::{Changes, Table, Xtables};
-use weir::lab::{EchoServer, Flow, Host, Probe};
+use weir::lab::{Flow, Probe};
 use weir::model::Settings;
 use weir::net::Family;
 use weir::plan::iptables::Desired;
 use weir::resolve::{NodeContext, Options, resolve};
 use weir::state::{State, Update};
 
-use super::kube_proxy::{Book, Service, endpoint_ip};
+use super::kube_proxy::endpoint_ip;
+use super::left::Left;
 use super::lifetime::{cannot_write, without_counters};
 use super::manifests::{NODE, facts};
 use super::node::Weir;
-use super::served::{add_endpoints, more, objects, objects_away, six};
+use super::served::{more, objects, objects_away, six};
 use super::stream::while_connecting;
-use super::variants::{on_each_variant, restore, save};
-use super::world::{FLAGS, SELDOM, World};
-
-/// A node without weir, on which these rules are.
-struct Left {
-    world: World,
-    _servers: Vec<EchoServer>,
-}
+use super::variants::{on_each_variant, save};
+use super::world::{FLAGS, SELDOM};
 
 impl Left {
-    fn new(variant: Variant, services: &[Service], comments: bool) -> Option<Left> {
-        let world = World::without_weir(variant)?;
-        world.lab.node().set_sysctl("net/ipv4/conf/all/route_localnet", "1").unwrap();
-        let servers = add_endpoints(&world);
-        // kube-proxy made them, and its rules name them.
-        let counters = world.lab.node().run(|| Accounting::make(&Family::ALL)).unwrap();
-        assert_ne!(counters, Accounting::default(), "this kernel has no accounting objects");
-        for family in world.families() {
-            // kube-proxy was there before the administrator closed the firewall behind it.
-            restore(world.lab.node(), &world.driver, family, "*filter\n-F INPUT\nCOMMIT\n");
-            let rules = Book::write(family, services, comments);
-            if family == Family::V4 {
-                golden_names(&rules);
-            }
-            restore(world.lab.node(), &world.driver, family, &rules);
-        }
-        Some(Left { world, _servers: servers })
-    }
-
     /// What `weir diff` would show.
     fn difference(&self, updates: Vec<Update>) -> Changes {
         let mut state = State::default();
@@ -74,24 +49,6 @@ impl Left {
         self.world.lab.node().run(look).unwrap()
     }
 
-    /// Clients of what the six services offer.
-    fn clients(&self) -> Vec<(&Host, SocketAddr)> {
-        let six = six();
-        let of = |family: Family| {
-            let node = self.world.node_ip(family);
-            [
-                ("client", (six[3].vip(family), 80)),
-                ("client", (six[4].vip(family), 80)),
-                ("client", (node, 30002)),
-                ("pod3", (six[0].cluster_ip(family), 80)),
-                ("pod1", (six[3].external_ip(family), 80)),
-                ("node", (six[3].cluster_ip(family), 80)),
-            ]
-            .map(|(from, to)| (self.world.host(from), SocketAddr::from(to)))
-        };
-        self.world.families().into_iter().flat_map(of).collect()
-    }
-
     /// What is not kube-proxy's, in the order in which it is there.
     fn others_rules(&self) -> Vec<String> {
         let ours = ["ADMIN", "CNI-", "KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT", "KUBE-FIREWALL"];
@@ -99,21 +56,6 @@ impl Left {
         let lines: Vec<String> = self.world.families().into_iter().map(saved).collect();
         let lines = lines.iter().flat_map(|text| text.lines());
         lines.filter(|line| ours.iter().any(|name| line.contains(name))).map(str::to_owned).collect()
-    }
-
-    /// kube-proxy's first sync after it was started again: its chains are written anew, each table at once.
-    fn give_back(&self, services: &[Service]) {
-        for family in self.world.families() {
-            let rules = Book::write(family, services, true);
-            // What it does not own is there already.
-            let own = |line: &&str| !line.starts_with("-A") || line.starts_with("-A KUBE-");
-            let own: String = rules
-                .lines()
-                .filter(own)
-                .filter(|l| !l.contains("KUBE-FIREWALL"))
-                .fold(String::new(), |text, line| text + line + "\n");
-            restore(self.world.lab.node(), &self.world.driver, family, &own);
-        }
     }
 
     /// weir takes over while clients connect. Whatever differed before does not any more, and others' rules are as they
@@ -139,27 +81,7 @@ fn settings() -> Settings {
     let Command::Proxy(args) = Cli::parse_from(["weir", "proxy"].iter().chain(&FLAGS)).command else { unreachable!() };
     let accounting = Accounting::foretell(&Family::ALL);
     let host = HostFacts { accounting, ..HostFacts::read().unwrap() };
-    settle::settings(&args.rules, None, &host)
-}
-
-/// Names that kube-proxy is known to give (contract 3.1).
-fn golden_names(rules: &str) {
-    let names = [
-        "SVC-XPGD46QRK7WJZT7O",
-        "SVL-GNZBNJ2PO5MGZ6GT",
-        "EXT-X27LE4BHSL4DOUIK",
-        "SVC-4SW47YFZTEDKD3PK",
-        "FW-NUKIZ6OKUXPJNT4C",
-        "SEP-SXIVWICOYRO3J4NJ",
-        "SEP-RS4RBKLTHTF2IUXJ",
-        "SEP-OYPFS5VJICHGATKP",
-        "SEP-UKSFD7AGPMPPLUHC",
-        "SEP-C6EBXVWJJZMIWKLZ",
-        "SEP-I77PXRDZVX7PMWMN",
-    ];
-    for name in names {
-        assert!(rules.contains(&format!(":KUBE-{name} ")), "{name} is not in:\n{rules}");
-    }
+    settle::settings(&settle::complete(&args.options).unwrap().rules, None, &host)
 }
 
 /// Chains that would change, without the family.

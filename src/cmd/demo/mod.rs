@@ -33,6 +33,7 @@ use clap::Args;
 
 use super::options::{IptablesDriver, VariantChoice};
 use super::{Failure, logging};
+use crate::config;
 use crate::lab::sandbox::{self, Entered};
 
 /// What can be typed after `weir demo`.
@@ -46,7 +47,7 @@ pub struct DemoArgs {
     pub iptables_driver: IptablesDriver,
     /// Log what weir does on the node: 0 to 1 informs, 2 to 4 debugs, 5 and more traces [default: no logs; -v alone: 1]
     #[arg(short = 'v', long = "v", value_name = "LEVEL", num_args = 0..=1, default_missing_value = "1")]
-    pub verbosity: Option<u8>,
+    pub verbosity: Option<u32>,
 }
 
 /// Runs; the exit code is 1 if something did not happen as expected.
@@ -60,7 +61,8 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         Entered::Inside => {}
     }
     if let Some(verbosity) = args.verbosity {
-        logging::init(logging::level(verbosity), logging::Format::Text);
+        let wanted = config::Logging { verbosity, ..config::Config::default().logging };
+        logging::start(&wanted, logging::Loudness::Running);
     }
     let as_expected = run::run(args.iptables_variant, args.iptables_driver)?;
     Ok(if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })

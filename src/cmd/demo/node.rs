@@ -11,7 +11,8 @@ use super::{Failure, failure};
 use crate::cmd::options::{
     DetectLocalMode, EgressOptions, IptablesDriver, IpvsOptions, ProxyMode, RuleOptions, VariantChoice,
 };
-use crate::cmd::proxy::{NodeConfig, RunningNode};
+use crate::cmd::proxy::{NodeConfig, Observers, RunningNode};
+use crate::config::FeatureGates;
 use crate::engine::{Handle, Pacing, Status};
 use crate::kernel::xtables::Driver;
 use crate::lab::Host;
@@ -130,7 +131,7 @@ fn config() -> Result<NodeConfig, Failure> {
     };
     // There is no crowd of changes to be gathered: no gap between them.
     let pacing = Pacing::new(Duration::ZERO, SYNC_PERIOD);
-    Ok(NodeConfig { node_name: NODE_NAME.into(), rules, pacing })
+    Ok(NodeConfig { node_name: NODE_NAME.into(), rules, pacing, gates: FeatureGates::default() })
 }
 
 fn serve(
@@ -147,7 +148,7 @@ fn serve(
     runtime.block_on(async {
         let source = manifest::Config { dir, node_name: Arc::clone(&config.node_name) };
         let (updates, _) = manifest::start(source).map_err(failure)?;
-        let node = RunningNode::start(config, driver, updates)?;
+        let node = RunningNode::start(config, driver, updates, Observers::default())?;
         if report.send(node.handle().clone()).is_err() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::cmd::{Failure, proxy};
 use crate::model::ServicePort;
 use crate::net::Family;
 use crate::resolve::{NodeContext, Options, resolve};
-use crate::source::manifest;
+use crate::source::{kube, manifest};
 use crate::state::{Kind, State};
 
 /// Reads the source once.
@@ -52,7 +52,7 @@ fn read_api_server(source: &SourceChoice<'_>, node_name: &Arc<str>, timeout: Dur
         .build()
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     runtime.block_on(async {
-        let mut updates = proxy::open_source(source, node_name).await?;
+        let mut updates = proxy::open(source, kube::Config::new(&**node_name)).await?.updates;
         let mut state = State::default();
         let all = async {
             while !Kind::ALL.into_iter().all(|kind| state.is_synced(kind)) {

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::lines::{Fate, Line, RuleRef, of_chain};
 use super::objects::{AddressLine, ServerDiff, SetDiff};
 use super::owners::Owners;
-use crate::kernel::xtables::{BuiltinChange, ChainChange, ChainKey, Match};
+use crate::kernel::nftables::ObservedTable;
+use crate::kernel::xtables::variant::Variant;
+use crate::kernel::xtables::{BuiltinChange, ChainChange, ChainKey, Changes, Match};
 use crate::plan::ipvs::Difference;
 
 /// What a group is about. Ordered: the base first, then services by name.
@@ -35,6 +37,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainDiff<'a> {
     pub key: &'a ChainKey,
+    /// Of which tables, where both kinds have something.
+    pub variant: Option<Variant>,
     pub action: Action,
     /// The chain as a whole is about the group, and rules that stay are among the lines. Otherwise it holds rules about
     /// others as well, and the lines are the changed ones that are about the group.
@@ -69,6 +73,15 @@ pub struct Summary {
     pub addresses_removed: usize,
     pub devices_added: usize,
     pub devices_removed: usize,
+    /// Whole tables of nf_tables. Only `weir cleanup` has these and the next.
+    #[serde(skip_serializing_if = "is_none")]
+    pub tables_removed: usize,
+    #[serde(skip_serializing_if = "is_none")]
+    pub accounting_objects_removed: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Summary {
@@ -89,6 +102,10 @@ pub struct Group<'a> {
     /// What happens to the service device.
     pub device: Option<Action>,
     pub addresses: Vec<AddressLine>,
+    /// Tables of nf_tables that go.
+    pub tables: Vec<&'a ObservedTable>,
+    /// Accounting objects that go.
+    pub accounting: Vec<&'a str>,
 }
 
 /// A difference, grouped.
@@ -101,31 +118,65 @@ pub struct Grouped<'a> {
 /// Groups the changes.
 pub fn group<'a>(difference: &'a Difference, owners: &Owners<'_>) -> Grouped<'a> {
     let mut grouped = Grouped::default();
-    grouped.add_builtin(&difference.rules.builtin);
-    for (key, change) in &difference.rules.chains {
-        grouped.add_chain(key, change);
-    }
-    for group in grouped.groups.values_mut() {
-        let place = |chain: &ChainDiff<'_>| (chain.key.family, chain.key.table, rank(chain), chain.key.name.clone());
-        group.chains.sort_by_cached_key(place);
-    }
-    grouped.add_sets(&difference.sets, owners);
-    grouped.add_servers(&difference.servers, owners);
-    grouped.add_links(&difference.links, owners);
-    let is_service = |about: &&About| matches!(about, About::Service(_));
-    grouped.summary.services = grouped.groups.keys().filter(is_service).count();
+    grouped.add_rules(&difference.rules, None);
+    grouped.add_others(difference, owners);
     grouped
 }
 
 impl<'a> Grouped<'a> {
+    /// Rules of one kind of tables, which is named where both have something.
+    pub fn add_rules(&mut self, rules: &'a Changes, variant: Option<Variant>) {
+        self.add_builtin(&rules.builtin, variant);
+        for (key, change) in &rules.chains {
+            self.add_chain(key, change, variant);
+        }
+        for group in self.groups.values_mut() {
+            let place = |chain: &ChainDiff<'_>| {
+                (chain.variant, chain.key.family, chain.key.table, rank(chain), chain.key.name.clone())
+            };
+            group.chains.sort_by_cached_key(place);
+        }
+        self.count_services();
+    }
+
+    /// Everything but rules.
+    pub fn add_others(&mut self, difference: &'a Difference, owners: &Owners<'_>) {
+        self.add_sets(&difference.sets, owners);
+        self.add_servers(&difference.servers, owners);
+        self.add_links(&difference.links, owners);
+        self.count_services();
+    }
+
+    /// Whole tables of nf_tables that go.
+    pub fn add_tables(&mut self, tables: &'a [ObservedTable]) {
+        if !tables.is_empty() {
+            self.summary.tables_removed += tables.len();
+            self.groups.entry(About::Base).or_default().tables.extend(tables);
+        }
+    }
+
+    /// Accounting objects that go.
+    pub fn add_accounting(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        for name in names {
+            self.summary.accounting_objects_removed += 1;
+            self.groups.entry(About::Base).or_default().accounting.push(name);
+        }
+    }
+
+    fn count_services(&mut self) {
+        let is_service = |about: &&About| matches!(about, About::Service(_));
+        self.summary.services = self.groups.keys().filter(is_service).count();
+    }
+
     /// Each chain once, its rules in the order in which they will be found there: what is inserted at the head stands in
     /// reverse.
-    fn add_builtin(&mut self, changes: &'a [BuiltinChange]) {
+    fn add_builtin(&mut self, changes: &'a [BuiltinChange], variant: Option<Variant>) {
         let mut chains: HashMap<&ChainKey, ChainDiff<'a>> = HashMap::new();
         let line = |fate, rule| Line { fate, rule: RuleRef::Known(rule) };
         for change in changes.iter().rev() {
             let chain = chains.entry(change.chain()).or_insert_with_key(|key| ChainDiff {
                 key,
+                variant,
                 action: Action::Change,
                 whole: false,
                 lines: Vec::new(),
@@ -153,7 +204,7 @@ impl<'a> Grouped<'a> {
         }
     }
 
-    fn add_chain(&mut self, key: &'a ChainKey, change: &'a ChainChange) {
+    fn add_chain(&mut self, key: &'a ChainKey, change: &'a ChainChange, variant: Option<Variant>) {
         let action = match (&change.before, &change.after) {
             (None, _) => Action::Add,
             (_, None) => Action::Remove,
@@ -167,7 +218,7 @@ impl<'a> Grouped<'a> {
         let lines = of_chain(change);
         lines.iter().for_each(|line| self.count(line.fate));
         if let Some(owner) = owner(key, &lines) {
-            self.push(owner, ChainDiff { key, action, whole: true, lines });
+            self.push(owner, ChainDiff { key, variant, action, whole: true, lines });
             return;
         }
         let mut parts: BTreeMap<About, Vec<Line<'a>>> = BTreeMap::new();
@@ -180,7 +231,7 @@ impl<'a> Grouped<'a> {
             parts.entry(about).or_default().push(line);
         }
         for (about, lines) in parts {
-            self.push(about, ChainDiff { key, action, whole: false, lines });
+            self.push(about, ChainDiff { key, variant, action, whole: false, lines });
         }
     }
 

@@ -9,6 +9,7 @@ use super::grouping::{About, Action, ChainDiff, Grouped, Summary};
 use super::lines::Fate;
 use super::objects::{AddressLine, ServerDiff, SetDiff};
 use crate::kernel::link::SERVICE_DEVICE;
+use crate::kernel::nftables::ObservedTable;
 
 /// Raised when a field goes or changes its meaning; new fields do not raise it.
 const SCHEMA: &str = "weir.dev/diff/v1";
@@ -35,6 +36,28 @@ struct Group<'a> {
     /// What happens to the service device.
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<Device>,
+    /// Whole tables of nf_tables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tables: Vec<Table<'a>>,
+    /// Names of accounting objects that go.
+    #[serde(rename = "accountingObjects", skip_serializing_if = "<[_]>::is_empty")]
+    accounting: &'a [&'a str],
+}
+
+#[derive(Serialize)]
+struct Table<'a> {
+    action: Action,
+    family: &'static str,
+    table: &'a str,
+    /// How many chains, sets and maps it has.
+    objects: u32,
+}
+
+impl<'a> From<&'a ObservedTable> for Table<'a> {
+    fn from(table: &'a ObservedTable) -> Self {
+        let ObservedTable { family, name, objects } = table;
+        Table { action: Action::Remove, family: family.as_str(), table: name, objects: *objects }
+    }
 }
 
 #[derive(Serialize)]
@@ -87,7 +110,11 @@ impl Serialize for ChainDiff<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let family = self.key.family;
         let lines = self.lines.iter().map(|line| Line { action: line.fate, rule: line.rule.text(family) });
-        let mut chain = serializer.serialize_struct("ChainDiff", 6)?;
+        let mut chain = serializer.serialize_struct("ChainDiff", 7)?;
+        match self.variant {
+            Some(variant) => chain.serialize_field("iptables", variant.as_str())?,
+            None => chain.skip_field("iptables")?,
+        }
         chain.serialize_field("family", family.as_str())?;
         chain.serialize_field("table", self.key.table.as_str())?;
         chain.serialize_field("chain", self.key.name.as_str())?;
@@ -160,6 +187,8 @@ pub fn write(out: &mut impl Write, grouped: &Grouped) -> io::Result<()> {
             virtual_servers: &group.servers,
             addresses: group.addresses.iter().map(Address::from).collect(),
             device: group.device.map(|action| Device { action, device: SERVICE_DEVICE }),
+            tables: group.tables.iter().map(|table| Table::from(*table)).collect(),
+            accounting: &group.accounting,
         }
     });
     let document = Document { schema: SCHEMA, summary: &grouped.summary, groups: groups.collect() };

@@ -14,16 +14,16 @@
 //! whether the kernel has a scheduler is found out only by making a virtual server that has it.
 
 mod facts;
-mod grouping;
-mod json;
+pub(super) mod grouping;
+pub(super) mod json;
 mod kernel;
-mod lines;
+pub(super) mod lines;
 mod live;
 mod objects;
-mod owners;
+pub(super) mod owners;
 mod restore;
 mod saved;
-mod text;
+pub(super) mod text;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -33,8 +33,9 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use super::Failure;
 use super::colour::Colour;
-use super::options::{LogOptions, PacingOptions, ProxyMode, RuleOptions, SourceOptions};
-use super::settle::{self, HostFacts};
+use super::logging::Loudness;
+use super::options::{ProxyMode, ProxyOptions};
+use super::settle::{self, Completed, HostFacts, Settled};
 use crate::engine::now;
 use crate::kernel::xtables::variant::Variant;
 use crate::model::ServicePort;
@@ -77,22 +78,20 @@ pub struct DiffArgs {
     /// How long to wait for an API server
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::duration::parse)]
     pub timeout: std::time::Duration,
+    /// The command line of `weir proxy` works here as it is; what has no effect is checked all the same.
     #[command(flatten)]
-    pub source: SourceOptions,
-    #[command(flatten)]
-    pub rules: RuleOptions,
-    /// The command line of `weir proxy` works here as it is; these are checked and have no effect.
-    #[command(flatten)]
-    pub pacing: PacingOptions,
-    #[command(flatten)]
-    pub log: LogOptions,
+    pub options: ProxyOptions,
 }
 
 /// Runs, and maps the outcome to the exit code that was asked for.
 pub fn run(args: DiffArgs) -> ExitCode {
-    args.log.start_quiet();
     let (different, error) = if args.detailed_exitcode { (2, 1) } else { (1, 2) };
-    match Outcome::find(&args).and_then(|outcome| {
+    let found = settle(&args.options).and_then(|settled| match settled {
+        None => Ok(None),
+        Some(settled) => Outcome::find(&args, settled).map(Some),
+    });
+    match found.and_then(|outcome| {
+        let Some(outcome) = outcome else { return Ok(true) };
         if !args.quiet {
             outcome.print(&args)?;
         }
@@ -107,31 +106,44 @@ pub fn run(args: DiffArgs) -> ExitCode {
     }
 }
 
+/// What was typed, with its file and settled; nothing if that was a question about the version.
+fn settle(options: &ProxyOptions) -> Result<Option<Settled>, Failure> {
+    if options.tell_version()? {
+        return Ok(None);
+    }
+    options.tell_deprecated();
+    let completed = Completed::read(options)?;
+    completed.start_logging(Loudness::Answering)?;
+    if options.write_config_to().is_some() {
+        return Err(Failure::new("--write-config-to: weir diff writes no configuration: use weir proxy"));
+    }
+    completed.settle().map(Some)
+}
+
 /// The difference, with all that is needed to print it.
 struct Outcome {
     difference: Difference,
     model: Vec<Arc<ServicePort>>,
     planner: Planner,
     variant: Variant,
+    mode: ProxyMode,
 }
 
 impl Outcome {
-    fn find(args: &DiffArgs) -> Result<Self, Failure> {
-        settle::check(&args.rules)?;
-        args.pacing.settle(args.rules.proxy_mode)?;
-        let node_name = settle::node_name(&args.source)?;
-        let source = args.source.choice()?;
-        let mut against = Against::open(&args.against, &args.rules)?;
+    fn find(args: &DiffArgs, settled: Settled) -> Result<Self, Failure> {
+        let Settled { rules: options, node_name, source, .. } = settled;
+        let source = source.choice()?;
+        let mut against = Against::open(&args.against, &options)?;
         let families = against.families();
         if matches!(against, Against::Live(..)) {
-            settle::check_families(&args.rules, &families)?;
+            settle::check_families(&options, &families)?;
         }
         let facts = facts::read(&source, &node_name, args.timeout)?;
         let model = facts::model(&facts, node_name, &families);
         let host = HostFacts { accounting: against.accounting(), ..HostFacts::read()? };
-        let settings = Arc::new(settle::settings(&args.rules, facts.node(), &host));
+        let settings = Arc::new(settle::settings(&options, facts.node(), &host));
         let observed = against.observe(&families)?;
-        let (goal, rules) = match args.rules.proxy_mode {
+        let (goal, rules) = match options.proxy_mode {
             ProxyMode::Ipvs => {
                 if let Some(obstacle) = obstacles(&observed, &families).first() {
                     return Err(live::cannot_serve(obstacle));
@@ -147,7 +159,13 @@ impl Outcome {
         difference.rules = comparison.finish();
         against.adjust(&mut difference);
         warn_of_denied(&planner);
-        Ok(Outcome { difference, model, planner, variant: against.variant(args.rules.iptables_variant) })
+        Ok(Outcome {
+            difference,
+            model,
+            planner,
+            variant: against.variant(options.iptables_variant),
+            mode: options.proxy_mode,
+        })
     }
 
     fn print(&self, args: &DiffArgs) -> Result<(), Failure> {
@@ -157,7 +175,7 @@ impl Outcome {
         let written = match args.output {
             Output::Text => text::write(&mut out, &grouped()),
             Output::Json => json::write(&mut out, &grouped()),
-            Output::Restore => restore::write(&mut out, args.rules.proxy_mode, &self.difference, self.variant)?,
+            Output::Restore => restore::write(&mut out, self.mode, &self.difference, self.variant)?,
         };
         finish(written.and_then(|()| out.flush()))
     }
@@ -180,7 +198,7 @@ fn deadline(time: UnixSeconds) -> String {
 }
 
 /// A reader that went away (`weir diff | head`) is no error.
-fn finish(written: io::Result<()>) -> Result<(), Failure> {
+pub(super) fn finish(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| Failure::new(format!("cannot write the difference: {error}"))),

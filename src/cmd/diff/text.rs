@@ -9,6 +9,7 @@ use super::grouping::{About, Action, ChainDiff, Group, Grouped, Summary};
 use super::lines::{Fate, Line};
 use super::objects::{ServerLine, SetDiff};
 use crate::kernel::link::SERVICE_DEVICE;
+use crate::kernel::nftables::ObservedTable;
 use crate::net::Family;
 
 const HEADING: Style = Style::new().bold();
@@ -34,6 +35,8 @@ pub fn write(out: &mut impl Write, grouped: &Grouped) -> io::Result<()> {
             write_servers(out, group, family)?;
         }
         write_device(out, group)?;
+        write_tables(out, group)?;
+        write_accounting(out, group)?;
         writeln!(out)?;
     }
     writeln!(out, "{}", summary(&grouped.summary))
@@ -94,6 +97,21 @@ fn write_device(out: &mut impl Write, group: &Group) -> io::Result<()> {
     addresses.try_for_each(|line| write_plain(out, line.fate, &format!("address {} {SERVICE_DEVICE}", line.address)))
 }
 
+fn write_tables(out: &mut impl Write, group: &Group) -> io::Result<()> {
+    if !group.tables.is_empty() {
+        writeln!(out, "{CHAIN}@@ nftables @@{CHAIN:#}")?;
+    }
+    let line = |table: &ObservedTable| format!("table {} # chains, sets and maps: {}", table.title(), table.objects);
+    group.tables.iter().try_for_each(|table| write_plain(out, Fate::Remove, &line(table)))
+}
+
+fn write_accounting(out: &mut impl Write, group: &Group) -> io::Result<()> {
+    if !group.accounting.is_empty() {
+        writeln!(out, "{CHAIN}@@ nfacct @@{CHAIN:#}")?;
+    }
+    group.accounting.iter().try_for_each(|name| write_plain(out, Fate::Remove, &format!("object {name}")))
+}
+
 /// The note belongs to whom the chain belongs to: a dispatcher is the base's, whoever has rules in it.
 fn write_chain(out: &mut impl Write, chain: &ChainDiff, is_base: bool) -> io::Result<()> {
     let note = match chain.action {
@@ -102,7 +120,8 @@ fn write_chain(out: &mut impl Write, chain: &ChainDiff, is_base: bool) -> io::Re
         _ => "",
     };
     let key = chain.key;
-    writeln!(out, "{CHAIN}@@ {} {} {} @@{CHAIN:#}{note}", key.family, key.table, key.name)?;
+    let kind = chain.variant.map(|variant| format!("{variant} ")).unwrap_or_default();
+    writeln!(out, "{CHAIN}@@ {kind}{} {} {} @@{CHAIN:#}{note}", key.family, key.table, key.name)?;
     let is_near = near_changes(&chain.lines);
     let mut folded = 0;
     for (line, is_near) in chain.lines.iter().zip(is_near) {
@@ -168,6 +187,8 @@ pub fn summary(summary: &Summary) -> String {
         ("real servers", s.real_servers_added, Some(s.real_servers_changed), s.real_servers_removed),
         ("addresses", s.addresses_added, None, s.addresses_removed),
         ("devices", s.devices_added, None, s.devices_removed),
+        ("nftables tables", 0, None, s.tables_removed),
+        ("accounting objects", 0, None, s.accounting_objects_removed),
     ];
     let others = others.into_iter().filter(|(_, add, change, remove)| *add + change.unwrap_or(0) + *remove > 0);
     parts.extend(others.map(|(what, add, change, remove)| changes(what, add, change, remove)));

@@ -3,7 +3,8 @@
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
-use super::{List, cidrs, switch};
+use super::{List, cidrs};
+use crate::config::switch;
 
 /// Whether and where traffic of local pods gets the node's address on its way out.
 #[derive(Clone, Debug, Default, Args)]

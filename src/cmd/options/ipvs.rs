@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
-use super::{List, cidrs, elements, switch};
+use super::{List, elements};
 use crate::cmd::duration;
 use crate::kernel::ipvs::Scheduler;
 
@@ -24,34 +24,38 @@ pub const SYSCTLS: [&str; 8] = [
 /// How long an endpoint that goes keeps its connections, where neither flag nor annotation says.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// What IPVS mode depends on.
+/// weir's own flags of IPVS mode.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "IPVS mode")]
-pub struct IpvsOptions {
-    /// The scheduler of services that do not ask for another one with the annotation weir.dev/scheduler; rr if empty
-    #[arg(long = "ipvs-scheduler", value_name = "NAME", default_value = "rr", value_parser = scheduler)]
-    pub scheduler: Scheduler,
-    /// Virtual servers with addresses in these networks are somebody else's and never removed
-    #[arg(long = "ipvs-exclude-cidrs", value_name = "CIDR[,CIDR…]", value_parser = cidrs, action = ArgAction::Append)]
-    pub exclude_cidrs: Vec<List<IpNet>>,
-    /// Answer ARP only for addresses of the interface that is asked on (arp_ignore 1, arp_announce 2)
-    #[arg(long = "ipvs-strict-arp", value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, action = ArgAction::Set)]
-    pub strict_arp: bool,
-    /// How long an idle TCP connection is kept; 0 leaves the kernel's
-    #[arg(long = "ipvs-tcp-timeout", value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
-    pub tcp_timeout: Duration,
-    /// How long a TCP connection is kept after a FIN; 0 leaves the kernel's
-    #[arg(long = "ipvs-tcpfin-timeout", value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
-    pub tcpfin_timeout: Duration,
-    /// How long a UDP flow is kept; 0 leaves the kernel's
-    #[arg(long = "ipvs-udp-timeout", value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
-    pub udp_timeout: Duration,
+pub struct IpvsExtras {
     /// How long an endpoint that goes keeps its TCP connections, where the annotation weir.dev/drain-seconds says
     /// nothing; 0 cuts them at once (weir only)
     #[arg(long = "ipvs-drain-timeout", value_name = "DURATION", default_value = "15m", value_parser = duration::parse)]
     pub drain_timeout: Duration,
     /// Sysctls to leave as they are, such as net.ipv4.vs.conn_reuse_mode (weir only)
     #[arg(long = "ipvs-keep-sysctls", value_name = "NAME[,NAME…]", value_parser = sysctls, action = ArgAction::Append)]
+    pub keep_sysctls: Vec<List<&'static str>>,
+}
+
+impl Default for IpvsExtras {
+    /// As if nothing was typed.
+    fn default() -> Self {
+        IpvsExtras { drain_timeout: DRAIN_TIMEOUT, keep_sysctls: Vec::new() }
+    }
+}
+
+/// What IPVS mode depends on.
+#[derive(Clone, Debug)]
+pub struct IpvsOptions {
+    pub scheduler: Scheduler,
+    /// Virtual servers in these networks are somebody else's.
+    pub exclude_cidrs: Vec<List<IpNet>>,
+    pub strict_arp: bool,
+    /// Zero leaves the kernel's, for this and the next two.
+    pub tcp_timeout: Duration,
+    pub tcpfin_timeout: Duration,
+    pub udp_timeout: Duration,
+    pub drain_timeout: Duration,
     pub keep_sysctls: Vec<List<&'static str>>,
 }
 
@@ -102,7 +106,11 @@ impl IpvsOptions {
     }
 }
 
-fn scheduler(text: &str) -> Result<Scheduler, String> {
+/// A scheduler by its name; round robin if there is none.
+///
+/// # Errors
+/// What cannot be a name.
+pub(in crate::cmd) fn scheduler(text: &str) -> Result<Scheduler, String> {
     if text.is_empty() {
         return Ok(Scheduler::round_robin());
     }

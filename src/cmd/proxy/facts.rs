@@ -1,108 +1,16 @@
-//! Facts of a running node: the store, resolving, and the settings that follow the Node object and the host.
+//! Facts of a running node: the store, resolving, and everyone who follows what is told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 
-use crate::cmd::options::RuleOptions;
-use crate::cmd::settle::{self, HostFacts};
-use crate::engine::{Facts, Handle, Resolved, SharedSettings};
-use crate::model::{ServicePortKey, Settings};
+use super::gate::NodeGate;
+use super::keeper::SettingsKeeper;
+use crate::engine::{Facts, Resolved};
+use crate::model::ServicePortKey;
 use crate::net::ObjectName;
+use crate::node::NodeLog;
 use crate::resolve::{NodeContext, Options, resolve};
-use crate::state::{Node, State, Update};
-
-/// Keeps [`SharedSettings`] right, and tells the engine when they change.
-pub struct SettingsKeeper {
-    rules: RuleOptions,
-    shared: SharedSettings,
-    /// Set once the engine is there.
-    engine: OnceLock<Handle>,
-    inputs: Mutex<Inputs>,
-}
-
-/// What settings follow while the process runs.
-struct Inputs {
-    host: HostFacts,
-    /// The last look at the host failed, and that was told.
-    host_lost: bool,
-    node: Option<Node>,
-}
-
-impl SettingsKeeper {
-    /// For a host as it is now, and no Node object yet.
-    pub fn new(rules: RuleOptions, host: HostFacts) -> Self {
-        let settings = settle::settings(&rules, None, &host);
-        let shared = Arc::new(Mutex::new(Arc::new(settings)));
-        let inputs = Mutex::new(Inputs { host, host_lost: false, node: None });
-        SettingsKeeper { rules, shared, engine: OnceLock::new(), inputs }
-    }
-
-    /// The settings, kept right.
-    pub fn shared(&self) -> &SharedSettings {
-        &self.shared
-    }
-
-    /// The settings as they are now.
-    pub fn current(&self) -> Arc<Settings> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whom to tell of changes from now on.
-    pub fn tell(&self, engine: Handle) {
-        // Only the first call counts; there is only one engine.
-        let _ = self.engine.set(engine);
-    }
-
-    /// The Node object may have changed.
-    fn node_is(&self, node: Option<&Node>) {
-        let mut inputs = self.inputs();
-        if inputs.node.as_ref() != node {
-            inputs.node = node.cloned();
-            self.settle(&inputs);
-        }
-    }
-
-    /// The host's addresses may have changed (contract 3.12). Where they cannot be read, those read before count.
-    pub fn look_at_host(&self) {
-        let found = settle::interface_addresses();
-        let mut inputs = self.inputs();
-        match found {
-            Ok(addresses) => {
-                inputs.host_lost = false;
-                inputs.host.addresses = addresses;
-                self.settle(&inputs);
-            }
-            Err(error) if !inputs.host_lost => {
-                inputs.host_lost = true;
-                tracing::error!(%error, "node ports stay on the addresses that were read before");
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// The host's addresses as they were read last.
-    pub fn addresses(&self) -> Vec<IpAddr> {
-        self.inputs().host.ips()
-    }
-
-    fn inputs(&self) -> MutexGuard<'_, Inputs> {
-        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn settle(&self, inputs: &Inputs) {
-        let new = settle::settings(&self.rules, inputs.node.as_ref(), &inputs.host);
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if **shared != new {
-            let matters = settle::matters(&self.rules, &shared, &new);
-            *shared = Arc::new(new);
-            drop(shared);
-            if let Some(engine) = self.engine.get().filter(|_| matters) {
-                engine.base_changed();
-            }
-        }
-    }
-}
+use crate::state::{FactCounts, Kind, State, Touched, Trigger, Update};
 
 /// The store with resolving.
 pub struct NodeFacts {
@@ -111,14 +19,33 @@ pub struct NodeFacts {
     options: Options,
     /// Which service ports each service resolved to last.
     resolved: BTreeMap<ObjectName, Vec<ServicePortKey>>,
-    settings: Arc<SettingsKeeper>,
+    followers: Followers,
+    log: NodeLog,
 }
 
+/// Who follows what is told, beside the engine.
+pub struct Followers {
+    pub settings: Arc<SettingsKeeper>,
+    pub gate: Arc<NodeGate>,
+    /// Called with the state after each batch and what the batch touched.
+    pub told: Told,
+}
+
+/// Hears of each batch. Called on the engine's loop: it must not block.
+pub type Told = Box<dyn FnMut(&State, &Touched) + Send>;
+
 impl NodeFacts {
-    pub fn new(node_name: Arc<str>, options: Options, settings: Arc<SettingsKeeper>) -> Self {
+    pub fn new(node_name: Arc<str>, options: Options, followers: Followers) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let started = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-        NodeFacts { state: State::new(started), node_name, options, resolved: BTreeMap::new(), settings }
+        NodeFacts {
+            state: State::new(started),
+            node_name,
+            options,
+            resolved: BTreeMap::new(),
+            followers,
+            log: NodeLog::default(),
+        }
     }
 
     /// Appends how a service resolves now, and what it no longer resolves to.
@@ -135,8 +62,13 @@ impl NodeFacts {
 
 impl Facts for NodeFacts {
     fn apply(&mut self, batch: Vec<Update>) -> Resolved {
+        for news in self.log.take(&batch) {
+            if news.is_warning() { tracing::warn!("{news}") } else { tracing::info!("{news}") }
+        }
         let touched = self.state.apply(batch);
-        self.settings.node_is(self.state.node());
+        self.followers.settings.node_is(self.state.node());
+        self.followers.gate.node_is(self.state.is_synced(Kind::Node), self.state.node());
+        (self.followers.told)(&self.state, &touched);
         let names: BTreeSet<ObjectName> = if touched.node {
             self.state.service_names().chain(self.resolved.keys()).chain(&touched.services).cloned().collect()
         } else {
@@ -151,6 +83,14 @@ impl Facts for NodeFacts {
     }
 
     fn ready(&self) -> bool {
-        self.state.ready()
+        self.state.ready() && self.followers.gate.is_open()
+    }
+
+    fn counts(&self) -> FactCounts {
+        self.state.counts()
+    }
+
+    fn take_triggers(&mut self) -> BTreeMap<ObjectName, Vec<Trigger>> {
+        self.state.take_trigger_times()
     }
 }

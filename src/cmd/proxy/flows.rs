@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::facts::SettingsKeeper;
+use super::keeper::SettingsKeeper;
 use crate::kernel::conntrack::{Cleanup, NodePortScope, Worker};
 use crate::model::oracle::Host;
 use crate::model::{ServicePort, ServicePortKey};

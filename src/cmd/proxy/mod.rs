@@ -1,35 +1,36 @@
 //! `weir proxy`: the service proxy of a node, in the foreground. SIGTERM leaves all rules in place.
 
+mod config_file;
 mod facts;
+mod fit;
 mod flows;
+mod gate;
+mod keeper;
+mod life;
+mod memory;
 mod mode;
 mod node;
+mod outside;
+mod pages;
+mod readings;
+mod signals;
+mod source;
 
-use std::path::Path;
-use std::sync::Arc;
+use clap::Args;
 
-use clap::{Args, ValueEnum};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+pub use node::{NodeConfig, Observers, RunningNode};
+pub use source::{Opened, Origin, open};
 
-pub use node::{NodeConfig, RunningNode};
-
-use super::options::{LogOptions, PacingOptions, RuleOptions, SourceChoice, SourceOptions};
-use super::{Failure, live, settle};
-use crate::engine::Pacing;
-use crate::kernel::xtables::Driver;
-use crate::source::{Updates, kube, manifest};
+use super::logging::Loudness;
+use super::options::ProxyOptions;
+use super::settle::{Action, Completed};
+use super::{Failure, cleanup, write_config};
 
 /// What can be typed after `weir proxy`.
 #[derive(Debug, Args)]
 pub struct ProxyArgs {
     #[command(flatten)]
-    pub source: SourceOptions,
-    #[command(flatten)]
-    pub rules: RuleOptions,
-    #[command(flatten)]
-    pub pacing: PacingOptions,
-    #[command(flatten)]
-    pub log: LogOptions,
+    pub options: ProxyOptions,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -38,90 +39,22 @@ pub struct ProxyArgs {
 /// One line. Whatever is wrong with flags, permissions, tools or the source's credentials is found before anything in
 /// the kernel is touched.
 pub fn run(args: ProxyArgs) -> Result<(), Failure> {
-    args.log.start();
-    settle::check(&args.rules)?;
-    let pacing = args.pacing.settle(args.rules.proxy_mode)?;
-    let node_name = settle::node_name(&args.source)?;
-    let source = args.source.choice()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
-    runtime.block_on(async {
-        let stop = StopSignals::listen()?;
-        let updates = open_source(&source, &node_name).await?;
-        let driver = live::open_for_writing(&args.rules)?;
-        settle::check_families(&args.rules, &driver.families())?;
-        log_settled(&node_name, &source, &args.rules, &pacing, &driver);
-        let config = NodeConfig { node_name, rules: args.rules, pacing };
-        let node = RunningNode::start(config, driver, updates)?;
-        node.until(stop.first()).await
-    })
-}
-
-/// One line that says what this process is going to do, and one for what it cannot do.
-fn log_settled(node: &str, source: &SourceChoice<'_>, rules: &RuleOptions, pacing: &Pacing, driver: &Driver) {
-    let families: Vec<&str> = driver.families().iter().map(|family| family.as_str()).collect();
-    let detect_local = rules.detect_local_mode.to_possible_value();
-    tracing::info!(
-        node,
-        %source,
-        mode = rules.proxy_mode.as_str(),
-        variant = %driver.variant(),
-        %driver,
-        families = families.join(","),
-        detect_local = detect_local.as_ref().map(|mode| mode.get_name()),
-        sync_period = ?pacing.sync_period,
-        min_sync_period = ?pacing.min_sync_period,
-        version = env!("CARGO_PKG_VERSION"),
-        "weir proxy starts; SIGTERM stops it and leaves the rules"
-    );
-    for doubt in settle::doubts(rules) {
-        tracing::warn!("{doubt}");
+    if args.options.tell_version()? {
+        return Ok(());
     }
-}
-
-/// Starts the source that was typed.
-///
-/// # Errors
-/// An unreadable folder, a bad kubeconfig, no cluster around: one line that names it.
-pub async fn open_source(source: &SourceChoice<'_>, node_name: &Arc<str>) -> Result<Updates, Failure> {
-    match *source {
-        SourceChoice::Manifests(dir) => {
-            let config = manifest::Config { dir: dir.to_owned(), node_name: node_name.clone() };
-            let (updates, _) = manifest::start(config).map_err(|error| Failure::new(error.to_string()))?;
-            Ok(updates)
+    args.options.tell_deprecated();
+    let completed = Completed::read(&args.options)?;
+    completed.start_logging(Loudness::Running)?;
+    completed.validate()?;
+    if let Some(path) = args.options.write_config_to() {
+        return write_config::write(completed.config(), path);
+    }
+    let settled = completed.settle()?;
+    match settled.action {
+        Action::Cleanup => {
+            let excluded: Vec<_> = settled.rules.ipvs.exclude_cidrs().collect();
+            cleanup::everything(&excluded)
         }
-        SourceChoice::ApiServer { kubeconfig, master } => {
-            let mut config = kube::Config::new(&**node_name);
-            config.kubeconfig = kubeconfig.map(Path::to_owned);
-            config.master = master.map(str::to_owned);
-            let client = kube::connect(&config).await.map_err(|error| Failure::new(error.to_string()))?;
-            let (updates, _) = kube::start(&client, &config);
-            Ok(updates)
-        }
-    }
-}
-
-/// SIGTERM and SIGINT. They are caught from here on, also while the program starts.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")));
-        Ok(StopSignals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    /// Ready at the first of them.
-    async fn first(mut self) {
-        let name = tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        };
-        tracing::info!("{name}: stopping after what is being written; the rules stay");
+        Action::InitOnly | Action::Serve => life::run(args.options, settled),
     }
 }

@@ -1,19 +1,10 @@
-use clap::Parser;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cmd::{Cli, Command};
+use crate::cmd::settle::testing::rules;
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
-}
-
-/// The flags as `weir proxy` has them.
-fn rules(flags: &[&str]) -> RuleOptions {
-    match Cli::parse_from(["weir", "proxy"].iter().chain(flags)).command {
-        Command::Proxy(args) => args.rules,
-        _ => unreachable!(),
-    }
 }
 
 fn node() -> Node {

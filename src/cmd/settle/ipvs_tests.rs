@@ -1,20 +1,11 @@
 use crate::cmd::settle::HostFacts;
-use clap::Parser;
 
 use super::*;
 use crate::cmd::options::Timeouts;
 use crate::cmd::settle;
-use crate::cmd::{Cli, Command};
+use crate::cmd::settle::testing::rules;
 use crate::model::{NodePortAddresses, Settings};
 use crate::net::Family;
-
-/// The flags as `weir proxy` has them.
-fn rules(flags: &[&str]) -> RuleOptions {
-    match Cli::parse_from(["weir", "proxy"].iter().chain(flags)).command {
-        Command::Proxy(args) => args.rules,
-        _ => unreachable!(),
-    }
-}
 
 fn settings(flags: &[&str]) -> IpvsSettings {
     super::settings(&rules(flags).ipvs)

@@ -34,12 +34,17 @@ pub struct IpvsHooks {
     pub clock: Box<dyn Fn() -> UnixSeconds + Send>,
     /// How many virtual servers there are, after each compare that repairs.
     pub counted: Box<dyn FnMut(usize) + Send>,
+    /// A service port cannot be served at this virtual server, which is somebody else's. Told once.
+    pub denied: OnDenied,
 }
+
+/// Told of a virtual server that is somebody else's, and of the service port that asks for it.
+pub type OnDenied = Box<dyn FnMut(&VirtualServerKey, &ServicePortKey) + Send>;
 
 impl Default for IpvsHooks {
     /// The system's clock; nobody is told.
     fn default() -> Self {
-        IpvsHooks { clock: Box::new(now), counted: Box::new(|_| {}) }
+        IpvsHooks { clock: Box::new(now), counted: Box::new(|_| {}), denied: Box::new(|_, _| {}) }
     }
 }
 
@@ -213,6 +218,7 @@ impl<X: Xtables, S: Sets, L: Links, V: Ipvs> IpvsBackend<X, S, L, V> {
                 family = port.family.as_str(),
                 "a service is not served: {}", Denied(*key)
             );
+            (self.hooks.denied)(key, port);
         }
         self.denied = denied;
     }

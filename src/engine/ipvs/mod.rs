@@ -20,7 +20,7 @@ mod tend;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{IpvsBackend, IpvsHooks, now};
+pub use backend::{IpvsBackend, IpvsHooks, OnDenied, now};
 pub use companion::{WithCompanion, has_leftovers};
 pub use observe::{observe_servers, observe_sets_and_device};
 pub use order::{Step, steps};

@@ -15,7 +15,10 @@ use crate::plan::ipvs::{Observed, is_our_set};
 ///
 /// # Errors
 /// Those of [`Sets::observe`] and [`Links::observe`].
-pub fn observe_sets_and_device(sets: &mut impl Sets, links: &mut impl Links) -> Result<Observed, ObserveError> {
+pub fn observe_sets_and_device(
+    sets: &mut (impl Sets + ?Sized),
+    links: &mut (impl Links + ?Sized),
+) -> Result<Observed, ObserveError> {
     let device = links.observe()?;
     let mut found = Vec::new();
     sets.observe(&is_our_set, &mut |set| found.push(set))?;
@@ -27,7 +30,7 @@ pub fn observe_sets_and_device(sets: &mut impl Sets, links: &mut impl Links) -> 
 /// # Errors
 /// Those of [`Ipvs::observe`].
 pub fn observe_servers(
-    servers: &mut impl Ipvs,
+    servers: &mut (impl Ipvs + ?Sized),
     families: &[Family],
 ) -> Result<Vec<ObservedVirtualServer>, ObserveError> {
     let mut found = Vec::new();

@@ -7,7 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::fake::{Fake, Fault};
 use super::*;
-use crate::state::{Kind, Update};
+use crate::state::{FactCounts, Kind, Trigger, Update};
+use std::collections::BTreeMap;
 
 /// Facts under a scripted store: the nth batch is the nth of these.
 struct Scripted {
@@ -24,6 +25,16 @@ impl Facts for Scripted {
 
     fn ready(&self) -> bool {
         self.taken >= self.ready_after
+    }
+
+    fn counts(&self) -> FactCounts {
+        FactCounts { changed_services: self.taken as u64, ..FactCounts::default() }
+    }
+
+    /// Each batch changes the first service, at the time of its number.
+    fn take_triggers(&mut self) -> BTreeMap<ObjectName, Vec<Trigger>> {
+        let trigger = Trigger { family: Family::V4, time: self.taken as i64 };
+        BTreeMap::from([(key(0).name.service, vec![trigger])])
     }
 }
 
@@ -71,6 +82,7 @@ struct Setup {
     task: tokio::task::JoinHandle<Result<(), RunError>>,
     applied: Arc<Mutex<Vec<Move>>>,
     finished: Arc<Mutex<Vec<Finished>>>,
+    programmed: Arc<Mutex<Vec<i64>>>,
 }
 
 fn setup(shared: &Shared, batches: Vec<Vec<Arc<ServicePort>>>, ready_after: usize) -> Setup {
@@ -92,11 +104,14 @@ fn setup(shared: &Shared, batches: Vec<Vec<Arc<ServicePort>>>, ready_after: usiz
     let kernel = KernelThread::spawn(shared.clone(), hooks).unwrap();
     let facts = Scripted { batches, ready_after, taken: 0 };
     let (runner, handle) = Runner::new(Pacing::new(ms(20), s(30)), facts, inbox, kernel);
+    let programmed = Arc::new(Mutex::new(Vec::new()));
+    let timing = programmed.clone();
+    let runner = runner.timing(Box::new(move |trigger| timing.lock().unwrap().push(trigger.time)));
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(runner.run(async {
         let _ = stopped.await;
     }));
-    Setup { updates, handle, stop, task, applied, finished }
+    Setup { updates, handle, stop, task, applied, finished, programmed }
 }
 
 fn batch() -> Vec<Update> {
@@ -128,6 +143,36 @@ async fn facts_become_rules_and_moves_are_told() {
     assert_eq!(setup.applied.lock().unwrap().last(), Some(&last), "told before the thread ended");
     let tasks: Vec<_> = setup.finished.lock().unwrap().iter().map(|f| (f.task, f.succeeded)).collect();
     assert_eq!(tasks, [(Task::Repair, true), (Task::Apply, true)]);
+    let families: Vec<_> = setup.finished.lock().unwrap().iter().map(|f| (f.families.v4, f.families.v6)).collect();
+    assert_eq!(families, [(true, true), (true, false)]);
+}
+
+#[tokio::test]
+async fn times_wait_until_the_kernel_has_what_they_timed() {
+    let shared = Shared::default();
+    let (open, gate) = sync::channel();
+    let batches = vec![vec![value(0, 1)], vec![value(0, 2)], vec![value(0, 2)], vec![value(0, 3)]];
+    let setup = setup(&shared, batches, 1);
+    setup.updates.send(batch()).await.unwrap();
+    until(&setup.handle, |status| status.families.v4.applied == 1).await;
+    assert_eq!(*setup.programmed.lock().unwrap(), [1]);
+    *shared.gate.lock().unwrap() = Some(gate);
+    setup.updates.send(batch()).await.unwrap();
+    until(&setup.handle, |status| status.facts_taken.changed_services == 2).await;
+    setup.updates.send(batch()).await.unwrap();
+    until(&setup.handle, |status| status.facts_taken.changed_services == 3).await;
+    setup.updates.send(batch()).await.unwrap();
+    until(&setup.handle, |status| status.facts.changed_services == 4).await;
+    assert_eq!(setup.handle.status().facts_taken.changed_services, 3, "the fourth waits for the kernel");
+    assert_eq!(*setup.programmed.lock().unwrap(), [1], "the second is in flight, what repeats it as well");
+    open.send(()).unwrap();
+    until(&setup.handle, |status| status.counters.applies == 1).await;
+    assert_eq!(setup.programmed.lock().unwrap()[..2], [1, 2], "though there is something newer");
+    until(&setup.handle, |status| status.counters.applies == 2).await;
+    assert_eq!(*setup.programmed.lock().unwrap(), [1, 2, 3, 4]);
+    assert_eq!(setup.handle.status().facts_taken.changed_services, 4);
+    setup.stop.send(()).unwrap();
+    setup.task.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -184,4 +229,21 @@ async fn a_kernel_thread_that_dies_is_an_error() {
     let setup = setup(&Shared { panic: true, ..Shared::default() }, vec![vec![value(0, 1)]], 1);
     setup.updates.send(batch()).await.unwrap();
     assert!(matches!(setup.task.await.unwrap(), Err(RunError::KernelThread)));
+}
+
+#[tokio::test]
+async fn the_loop_answers_while_the_kernel_is_at_work_and_not_when_it_has_ended() {
+    let shared = Shared::default();
+    let (open, gate) = sync::channel();
+    *shared.gate.lock().unwrap() = Some(gate);
+    let setup = setup(&shared, vec![vec![value(0, 1)]], 1);
+    setup.updates.send(batch()).await.unwrap();
+    until(&setup.handle, |status| status.synced.is_some()).await;
+    for _ in 0..2 {
+        assert_eq!(tokio::time::timeout(s(20), setup.handle.alive()).await, Ok(true));
+    }
+    open.send(()).unwrap();
+    setup.stop.send(()).unwrap();
+    setup.task.await.unwrap().unwrap();
+    assert_eq!(tokio::time::timeout(s(20), setup.handle.alive()).await, Ok(false));
 }

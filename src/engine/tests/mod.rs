@@ -3,6 +3,7 @@
 mod applying;
 mod comparing;
 mod cost;
+mod counting;
 mod drift;
 mod fake;
 mod looping;

@@ -22,4 +22,4 @@ pub use cleanup::{Cleanup, NodePortScope};
 pub use flow::{Filter, Flow, Tuple, Zone};
 pub use run::Run;
 pub use table::{Conntrack, ConntrackError, Ending, FlowTable, Judgement, Purged};
-pub use worker::{FamilyStats, Stats, Timing, Worker, WorkerError};
+pub use worker::{FamilyStats, Figures, Stats, Timing, Worker, WorkerError};

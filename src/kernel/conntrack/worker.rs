@@ -98,13 +98,29 @@ impl Worker {
 
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        *lock(&self.shared.stats)
+        self.figures().stats()
+    }
+
+    /// What will have been done, to be asked from elsewhere, also after this worker is gone.
+    pub fn figures(&self) -> Figures {
+        Figures(self.shared.clone())
     }
 
     /// Nothing waits and nothing is being done.
     pub fn is_idle(&self) -> bool {
         let queue = self.shared.queue();
         queue.pending.is_empty() && !queue.busy
+    }
+}
+
+/// Tells what a worker did. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Figures(Arc<Shared>);
+
+impl Figures {
+    /// What was done so far.
+    pub fn stats(&self) -> Stats {
+        *lock(&self.0.stats)
     }
 }
 

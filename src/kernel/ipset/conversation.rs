@@ -8,6 +8,7 @@ use super::decode::{self, Header};
 use super::encode::{self, Commented, Deed};
 use super::wire::{PROTOCOL, error};
 use super::{Entries, Entry, IpsetError, ObservedSet, SetName, SetSpec, SetType};
+use crate::kernel::Traffic;
 use crate::kernel::netlink::{Answer, Attributes, Batch, NetlinkError, Protocol, Refusal, Socket};
 
 /// How long the kernel may take for an answer. Somebody else's large change makes us wait.
@@ -59,6 +60,11 @@ impl Conversation {
             Err(refusal) if refusal.errno() == Errno::EINVAL => Err(IpsetError::Absent),
             Err(refusal) => Err(NetlinkError::Refused { asked: ASKED, refusal }.into()),
         }
+    }
+
+    /// Counts what is sent from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        self.socket.count(traffic);
     }
 
     /// Sends one request.

@@ -6,7 +6,7 @@ use super::check::check;
 use super::conversation::{Conversation, Made, Put};
 use super::encode::{Commented, Deed, MAXELEM};
 use super::{Changes, Entries, IpsetError, Mismatch, ObservedSet, SetChange, SetName, SetSpec, Sets};
-use crate::kernel::{ApplyError, ObserveError};
+use crate::kernel::{ApplyError, ObserveError, Traffic};
 
 /// How the names of sets begin that stand in for another while it is made anew. Such a set is there only between two
 /// requests, or because a process was killed then.
@@ -28,6 +28,11 @@ impl IpsetDriver {
     /// The kernel has no ipset, one before Linux 4.20, or permission is missing.
     pub fn open() -> Result<Self, IpsetError> {
         Ok(IpsetDriver { kernel: Conversation::open()? })
+    }
+
+    /// Counts what is sent from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        self.kernel.count(traffic);
     }
 
     /// Makes one set as it is to be.

@@ -10,8 +10,8 @@ use super::request::{Request, Table};
 use super::{
     Changes, Ipvs, ObservedRealServer, ObservedVirtualServer, Refused, Scheduler, VirtualServerKey, apply, encode, wire,
 };
-use crate::kernel::ObserveError;
 use crate::kernel::netlink::{Answer, Batch, Message, NetlinkError, Protocol, Refusal, Socket, generic};
+use crate::kernel::{ObserveError, Traffic};
 use crate::net::{Endpoint, Family};
 
 /// Requests are sent this many at a time, some 30 KB: their answers, if all are refused, fit the smallest usual receive
@@ -64,6 +64,11 @@ impl IpvsDriver {
         // Everybody may ask for the family, only the capable for anything else.
         let version = version(&mut socket, family)?;
         Ok(IpvsDriver { socket, family, version, order_seed })
+    }
+
+    /// Counts what is sent from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        self.socket.count(traffic);
     }
 
     /// The version of the kernel's IPVS: 1.2.1 for many years.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::wire::{self, DUMMY, Link, LinkAddress};
 use super::{Changes, Device, Links, SERVICE_DEVICE};
 use crate::kernel::netlink::{Answer, Batch, NetlinkError, Protocol, Refusal, Socket};
-use crate::kernel::{ApplyError, ApplyErrorKind, ObserveError};
+use crate::kernel::{ApplyError, ApplyErrorKind, ObserveError, Traffic};
 use crate::net::Family;
 
 /// Requests in one send. Their answers wait in the socket's receive buffer, where each takes about 800 bytes of what
@@ -54,6 +54,11 @@ impl LinkDriver {
     pub fn open_for(device: &str) -> Result<Self, ObserveError> {
         let socket = Socket::open(Protocol::Route).map_err(cannot_observe)?;
         Ok(LinkDriver { socket, device: device.into() })
+    }
+
+    /// Counts what is sent from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        self.socket.count(traffic);
     }
 
     /// The link that has the name.

@@ -13,6 +13,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::message::{DONE, ERROR};
 use super::{Batch, Message, NetlinkError, Refusal, flags};
+use crate::kernel::Traffic;
 
 /// The kernel's explanations of errors (`NETLINK_EXT_ACK`, uapi `linux/netlink.h`).
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,7 @@ pub struct Socket {
     buffer: Vec<u8>,
     /// A dump was left before its end: the kernel still has the rest of it for us, and would refuse another.
     abandoned: bool,
+    traffic: Traffic,
 }
 
 /// An answer to one request of a batch.
@@ -81,7 +83,13 @@ impl Socket {
             sequence: 0,
             buffer: vec![0; RECEIVE_BUFFER],
             abandoned: false,
+            traffic: Traffic::default(),
         })
+    }
+
+    /// Counts what is sent from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        self.traffic = traffic;
     }
 
     /// How long to wait for an answer; 5 s at first. Must not be zero.
@@ -216,7 +224,11 @@ impl Socket {
         batch.number(first);
         loop {
             match send(self.fd.as_raw_fd(), batch.bytes(), MsgFlags::empty()) {
-                Ok(_) => return Ok(first), // a datagram is sent whole or not at all
+                // A datagram is sent whole or not at all.
+                Ok(bytes) => {
+                    self.traffic.add(bytes, batch.len());
+                    return Ok(first);
+                }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(NetlinkError::Call { asked, call: "send", errno }),
             }

@@ -73,7 +73,7 @@ impl Pins {
     }
 
     /// What keeps this parameter from having the wanted value.
-    pub(super) fn of(&self, path: &str, wanted: &str) -> Option<Pin> {
+    pub(in crate::kernel::sysctl) fn of(&self, path: &str, wanted: &str) -> Option<Pin> {
         if self.names.iter().any(|pattern| name::matches(pattern, path)) {
             return Some(Pin::Name);
         }

@@ -125,7 +125,7 @@ pub struct ObserveError {
 /// # Errors
 /// Those of [`Xtables::observe`].
 pub fn observe_all(
-    xtables: &mut impl Xtables,
+    xtables: &mut (impl Xtables + ?Sized),
     families: &[Family],
     visit: &mut dyn FnMut(Family, Table, ObservedChain),
 ) -> Result<(), ObserveError> {

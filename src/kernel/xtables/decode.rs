@@ -10,6 +10,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -37,6 +38,13 @@ pub enum DecodeError {
     /// Only in text that no tool printed; [`read_scattered`] reads it.
     #[error("line {line}: the rules of chain {chain} are not in one place")]
     Scattered { line: usize, chain: String },
+}
+
+/// The words of a rule's text, each with whether it stood in quotes; as far as it is made of words.
+pub(super) fn words(text: &str) -> Vec<(Cow<'_, str>, bool)> {
+    let mut tokens = token::Tokens::new(text);
+    let next = || tokens.next().ok().flatten().map(|token| (token.text, token.quoted));
+    std::iter::from_fn(next).collect()
 }
 
 /// Visits every chain of every table in `input` that [`Table`] knows, holding one chain at a time: chains with rules

@@ -7,6 +7,7 @@ use super::nft::NftDriver;
 use super::restore::RestoreDriver;
 use super::variant::{FamilyUnavailable, Reason, Variant};
 use super::{ApplyError, ChainName, Changes, ObserveError, ObservedChain, Table, Xtables};
+use crate::kernel::Traffic;
 use crate::kernel::watch::OwnWrites;
 use crate::net::{Family, PerFamily};
 
@@ -46,6 +47,14 @@ impl Driver {
         match self {
             Driver::Netlink(netlink) => netlink.driver.tell(own),
             Driver::Restore(driver) => driver.tell(own),
+        }
+    }
+
+    /// Counts what is sent to the kernel from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        match self {
+            Driver::Netlink(netlink) => netlink.driver.count(traffic),
+            Driver::Restore(driver) => driver.count(traffic),
         }
     }
 

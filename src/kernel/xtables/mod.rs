@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a rule as text, and back | [`encode`], [`decode`] |
 //! | which chains are ours | [`ownership`] |
+//! | what a rule names and thereby holds | [`references`] |
 //! | a difference in a safe order | [`order`] |
 //! | which iptables a host uses | [`variant`] |
 //! | reading and writing nf_tables by netlink | [`nft`] |
@@ -11,6 +12,7 @@
 //! | either of them | [`Driver`] |
 
 mod changes;
+mod counts;
 pub mod decode;
 mod driver;
 pub mod encode;
@@ -19,6 +21,7 @@ mod object;
 pub mod order;
 pub mod ownership;
 mod process;
+mod reference;
 pub mod restore;
 mod suspicion;
 #[cfg(test)]
@@ -28,9 +31,11 @@ pub mod variant;
 pub use changes::{
     ApplyError, ApplyErrorKind, BuiltinChange, ChainChange, Changes, ObserveError, ObservedChain, Xtables, observe_all,
 };
+pub use counts::{PerTable, RuleCounts, sum};
 pub use driver::{Driver, NetlinkDriver};
 pub use object::{
     AddrTypeMatch, ChainKey, ChainName, CtStates, Direction, InterfaceMatch, Match, NetMatch, ObservedRule, PortRange,
     RecentAction, Rule, Table, Target,
 };
+pub use reference::{Reference, references};
 pub use suspicion::{Culprit, Scope, Suspicion};

@@ -15,6 +15,7 @@ use super::order::{Script, Section, scripts};
 use super::process::{Input, RunError, run};
 use super::variant::{Binaries, Tools, Variant};
 use super::{ApplyError, ApplyErrorKind, Changes, ObserveError, ObservedChain, Table, Xtables};
+use crate::kernel::Traffic;
 use crate::kernel::watch::{OwnWrites, Write as OwnWrite};
 use crate::net::Family;
 pub(crate) use failure::explain;
@@ -35,17 +36,23 @@ pub struct RestoreDriver {
     tools: Tools,
     patience: Duration,
     own: OwnWrites,
+    traffic: Traffic,
 }
 
 impl RestoreDriver {
     /// Drives what [`detect`](super::variant::detect) found.
     pub fn new(tools: Tools) -> Self {
-        RestoreDriver { tools, patience: RESTORE_PATIENCE, own: OwnWrites::new() }
+        RestoreDriver { tools, patience: RESTORE_PATIENCE, own: OwnWrites::new(), traffic: Traffic::default() }
     }
 
     /// Tells its writes there from now on.
     pub fn tell(&mut self, own: OwnWrites) {
         self.own = own;
+    }
+
+    /// Counts what is written from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        self.traffic = traffic;
     }
 
     pub fn tools(&self) -> &Tools {
@@ -74,7 +81,7 @@ impl RestoreDriver {
     fn feed(&self, script: &Script, arguments: &[&str]) -> Result<(), ApplyError> {
         let unavailable = |message| ApplyError { kind: ApplyErrorKind::Unavailable, message, chain: None };
         let program = &self.binaries(script.family).map_err(unavailable)?.restore;
-        let write = |stdin: &mut dyn Write| script.write_to(stdin);
+        let write = |stdin: &mut dyn Write| script.write_to(&mut self.traffic.lines(stdin));
         match run(program, arguments, Input::Stream(&write), self.patience, |_| ()) {
             Ok(done) if done.code == Some(0) => Ok(()),
             Ok(done) => Err(explain(script, &name(program), done.code, &done.stderr)),
@@ -124,14 +131,26 @@ impl Xtables for RestoreDriver {
 
 /// Whether a legacy table was never used here. Reading it with the tool would make it: a look must not.
 fn is_absent(family: Family, table: Table) -> bool {
+    // What else may be wrong, the tool tells.
+    legacy_tables(family).is_ok_and(|tables| !tables.contains(&table))
+}
+
+/// The legacy tables that are in use in this network namespace, of those that weir knows.
+///
+/// # Errors
+/// The kernel has them and does not tell: only root may read the list.
+pub fn legacy_tables(family: Family) -> io::Result<Vec<Table>> {
     let names = match family {
         Family::V4 => "/proc/thread-self/net/ip_tables_names",
         Family::V6 => "/proc/thread-self/net/ip6_tables_names",
     };
     match fs::read_to_string(names) {
-        Ok(names) => !names.lines().any(|name| name == table.as_str()),
-        // The module is not loaded. What else may be wrong, the tool tells.
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(names) => {
+            Ok(Table::ALL.into_iter().filter(|table| names.lines().any(|name| name == table.as_str())).collect())
+        }
+        // The module is not loaded.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use crate::net::{Family, PerFamily};
 pub use choose::{Choice, Evidence, Reason, choose};
-pub use probe::{detect, find};
+pub use probe::{detect, find, installed};
 
 /// A kind of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,3 +1,4 @@
+mod health;
 mod merging;
 mod policies;
 mod properties;

@@ -14,6 +14,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tower::{BoxError, ServiceBuilder};
 
 use super::Config;
+use super::requests::{Observed, Observer};
 
 /// How long a TCP connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,7 +50,11 @@ pub async fn connect(config: &Config) -> Result<Client, ConnectError> {
     };
     tracing::info!(url = %client_config.cluster_url, from = %origin, "API server");
     let url = client_config.cluster_url.to_string();
-    build(client_config).map_err(|reason| ConnectError::Credentials { origin, url, reason: describe(&reason) })
+    build(client_config, &config.observer).map_err(|reason| ConnectError::Credentials {
+        origin,
+        url,
+        reason: describe(&reason),
+    })
 }
 
 fn in_cluster() -> Result<kube::Config, ConnectError> {
@@ -112,7 +117,7 @@ fn parse_url(origin: &str, text: &str, default_scheme: &str) -> Result<Uri, Conn
 
 /// The HTTP stack: base URL and credentials from the library over a connector that notices dead peers. Retries and
 /// logging are the reflector's, so the library's own layers for them are left out.
-fn build(config: kube::Config) -> Result<Client, kube::Error> {
+fn build(config: kube::Config, observer: &Observer) -> Result<Client, kube::Error> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -122,10 +127,10 @@ fn build(config: kube::Config) -> Result<Client, kube::Error> {
     connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
     if config.cluster_url.scheme() == Some(&Scheme::HTTP) {
         // Without TLS no trust store is needed, and a minimal image has none.
-        return stack(&config, http_builder().build(connector));
+        return stack(&config, http_builder().build(connector), observer);
     }
     let connector = config.rustls_https_connector_with_connector(connector)?;
-    stack(&config, http_builder().build(connector))
+    stack(&config, http_builder().build(connector), observer)
 }
 
 fn http_builder() -> Builder {
@@ -134,7 +139,7 @@ fn http_builder() -> Builder {
     builder
 }
 
-fn stack<C>(config: &kube::Config, http: HttpClient<C, Body>) -> Result<Client, kube::Error>
+fn stack<C>(config: &kube::Config, http: HttpClient<C, Body>, observer: &Observer) -> Result<Client, kube::Error>
 where
     C: hyper_util::client::legacy::connect::Connect + Clone + Send + Sync + 'static,
 {
@@ -143,7 +148,7 @@ where
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
-        .service(http);
+        .service(Observed::new(http, observer.clone()));
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 

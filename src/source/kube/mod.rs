@@ -29,6 +29,7 @@ mod problems;
 mod protobuf;
 mod reflector;
 mod replay;
+mod requests;
 mod resource;
 mod status;
 mod step;
@@ -45,7 +46,8 @@ use tokio::task::JoinSet;
 
 pub use connect::{ConnectError, connect};
 pub use replay::Replay;
-pub use status::{KindStatus, Status};
+pub use requests::{Finished, Observer};
+pub use status::{KindStatus, ProblemListener, Status};
 pub use stream::Encoding;
 pub use tuning::Tuning;
 
@@ -64,13 +66,28 @@ pub struct Config {
     /// The Node to follow.
     pub node_name: String,
     pub tuning: Tuning,
+    /// Who is told of requests.
+    pub observer: Observer,
+    pub on_problem: ProblemListener,
 }
 
 impl Config {
     /// In-cluster credentials and default tuning.
     pub fn new(node_name: impl Into<String>) -> Config {
-        Config { kubeconfig: None, master: None, node_name: node_name.into(), tuning: Tuning::default() }
+        Config {
+            kubeconfig: None,
+            master: None,
+            node_name: node_name.into(),
+            tuning: Tuning::default(),
+            observer: Observer::default(),
+            on_problem: ProblemListener::default(),
+        }
     }
+}
+
+/// What is listed and watched, as RBAC names it: `endpointslices.discovery.k8s.io`.
+pub fn followed() -> Vec<&'static str> {
+    Kind::ALL.into_iter().map(|kind| Resource::new(kind, "").rbac_name).collect()
 }
 
 /// Starts following all kinds. The tasks end when the receiver is dropped; the channel closes only if one of them
@@ -79,7 +96,7 @@ impl Config {
 /// Must be called within a tokio runtime.
 pub fn start(client: &Client, config: &Config) -> (Updates, Arc<Status>) {
     let (sender, updates) = mpsc::channel(QUEUE);
-    let status = Arc::new(Status::default());
+    let status = Arc::new(Status::telling(config.on_problem.clone()));
     let mut tasks = JoinSet::new();
     for kind in Kind::ALL {
         let resource = Resource::new(kind, &config.node_name);

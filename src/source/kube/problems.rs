@@ -41,7 +41,7 @@ impl ProblemLog {
                 expected = problem.expected,
                 "left out part of an object"
             );
-            self.status.count_problem();
+            self.status.found_problem(object, problem);
         }
         self.known.insert(object.clone(), Known { problems, list: self.list });
     }

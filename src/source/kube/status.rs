@@ -1,9 +1,12 @@
 //! What the source knows about its connections, for health checks, metrics and the status socket.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::net::ObjectName;
+use crate::source::wire::Problem;
 use crate::state::Kind;
 
 /// How one kind is being followed.
@@ -27,14 +30,37 @@ pub struct KindStatus {
     pub streaming_list: bool,
 }
 
+/// Who is told of every new problem of an object, with the object's name. It must not block.
+#[derive(Clone, Default)]
+pub struct ProblemListener(Option<Arc<OnProblem>>);
+
+type OnProblem = dyn Fn(&ObjectName, &Problem) + Send + Sync;
+
+impl ProblemListener {
+    pub fn new(listener: impl Fn(&ObjectName, &Problem) + Send + Sync + 'static) -> Self {
+        ProblemListener(Some(Arc::new(listener)))
+    }
+}
+
+impl fmt::Debug for ProblemListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "ProblemListener" } else { "no ProblemListener" })
+    }
+}
+
 /// Readable from any thread while the source runs.
 #[derive(Debug, Default)]
 pub struct Status {
     kinds: [Mutex<KindStatus>; 4],
     problems: AtomicU64,
+    listener: ProblemListener,
 }
 
 impl Status {
+    pub(super) fn telling(listener: ProblemListener) -> Self {
+        Status { listener, ..Status::default() }
+    }
+
     /// A copy of what is known about a kind.
     pub fn of(&self, kind: Kind) -> KindStatus {
         self.lock(kind).clone()
@@ -45,8 +71,12 @@ impl Status {
         self.problems.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_problem(&self) {
+    /// Counts a problem that is new, and tells the listener.
+    pub(super) fn found_problem(&self, object: &ObjectName, problem: &Problem) {
         self.problems.fetch_add(1, Ordering::Relaxed);
+        if let Some(listener) = &self.listener.0 {
+            listener(object, problem);
+        }
     }
 
     pub(super) fn update(&self, kind: Kind, change: impl FnOnce(&mut KindStatus)) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::tree::Place;
+use crate::text::Place;
 
 /// A folder that cannot be read or followed.
 #[derive(Debug, thiserror::Error)]

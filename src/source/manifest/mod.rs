@@ -5,22 +5,18 @@
 //! all other files are served; a value that cannot be used is left out, and the rest of its object is served.
 //!
 //! Where to start reading: `folder` is the pure core (texts in, differences out); `objects` reads the text of one
-//! file through `yaml` or `json` into a `tree` and from there with `decode`; `disk` and `read` know files;
+//! file through [`text`](crate::text); `disk` and `read` know files;
 //! `watch` and `follow` know when to look.
 
-mod decode;
 mod defaults;
 mod disk;
 mod error;
 mod folder;
 mod follow;
-mod json;
 mod objects;
 mod read;
 mod status;
-mod tree;
 mod watch;
-mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +37,6 @@ use crate::state::Update;
 pub use error::{FileError, ManifestError};
 pub use folder::Duplicate;
 pub use status::{Status, Summary};
-pub use tree::Place;
 
 /// Which folder to read, and for which node.
 #[derive(Clone, Debug)]

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::decode::decode;
-use super::tree::{Mistake, Node, Place, Spot, Value};
-use super::{defaults, json, yaml};
+use super::defaults;
 use crate::net::ObjectName;
 use crate::source::wire::{self, Interner, Problem, is_name};
 use crate::state::{Fact, FactKey, Kind};
+use crate::text::{Habits, Mistake, Node, Place, Spot, Value, decode, json, yaml};
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -53,7 +52,8 @@ pub(super) fn read(file: &Path, bytes: &[u8], node_name: &str, names: &mut Inter
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let is_json = file.extension().is_some_and(|extension| extension == "json");
     let mut attempt = |places| {
-        let documents = if is_json { json::parse(text) } else { yaml::parse(text, places) }?;
+        let documents =
+            if is_json { json::parse(text, Habits::Strict) } else { yaml::parse(text, places, Habits::Strict) }?;
         let mut reader = Reader { text, node_name, names, contents: Contents::default() };
         documents.iter().try_for_each(|document| reader.document(document))?;
         Ok(reader.contents)

@@ -7,6 +7,7 @@ use super::read;
 use super::sets::SetIndexes;
 use super::transaction::of_conversation;
 use super::write::{Limits, Writer};
+use crate::kernel::Traffic;
 use crate::kernel::netlink::{NetlinkError, Protocol, Socket};
 use crate::kernel::watch::OwnWrites;
 use crate::kernel::xtables::changes::try_all;
@@ -45,6 +46,7 @@ pub struct NftDriver {
     open: Option<Open>,
     written: Written,
     own: OwnWrites,
+    traffic: Traffic,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,13 @@ struct Open {
 impl NftDriver {
     /// A driver for these families. It asks the kernel for nothing yet.
     pub fn new(families: Vec<Family>) -> Self {
-        NftDriver { families, open: None, written: Written::default(), own: OwnWrites::new() }
+        NftDriver {
+            families,
+            open: None,
+            written: Written::default(),
+            own: OwnWrites::new(),
+            traffic: Traffic::default(),
+        }
     }
 
     /// The families that it serves.
@@ -70,6 +78,12 @@ impl NftDriver {
         self.open = None;
     }
 
+    /// Counts what is sent from now on there.
+    pub fn count(&mut self, traffic: Traffic) {
+        self.traffic = traffic;
+        self.open = None;
+    }
+
     /// What was written so far.
     pub fn written(&self) -> Written {
         self.written
@@ -77,9 +91,9 @@ impl NftDriver {
 
     /// Writes a script that was cut from these changes.
     fn write<'c>(&mut self, changes: &'c Changes, mut script: Script<'c>, mut atomic: bool) -> Result<(), ApplyError> {
-        let NftDriver { open, written, own, .. } = self;
+        let NftDriver { open, written, own, traffic, .. } = self;
         let before = *written;
-        let Open { socket, limits } = opened(open).map_err(|error| of_conversation(&error))?;
+        let Open { socket, limits } = opened(open, traffic).map_err(|error| of_conversation(&error))?;
         let mut result = Err(ApplyError {
             kind: ApplyErrorKind::Busy,
             message: "other programs change nf_tables so often that no change of ours comes through; it will be tried \
@@ -115,11 +129,12 @@ impl NftDriver {
 }
 
 /// The conversation, begun if need be.
-fn opened(open: &mut Option<Open>) -> Result<&mut Open, NetlinkError> {
+fn opened<'o>(open: &'o mut Option<Open>, traffic: &Traffic) -> Result<&'o mut Open, NetlinkError> {
     match open {
         Some(open) => Ok(open),
         None => {
             let mut socket = Socket::open(Protocol::Netfilter)?;
+            socket.count(traffic.clone());
             socket.set_timeout(PATIENCE)?;
             let limits = Limits::new(socket.set_capacity(CAPACITY)?);
             Ok(open.insert(Open { socket, limits }))
@@ -146,7 +161,7 @@ impl From<NetlinkError> for Stop {
 /// A driver of the same kind, which opens a conversation of its own.
 impl Clone for NftDriver {
     fn clone(&self) -> Self {
-        NftDriver::new(self.families.clone())
+        NftDriver { traffic: self.traffic.clone(), ..NftDriver::new(self.families.clone()) }
     }
 }
 
@@ -157,7 +172,7 @@ impl Xtables for NftDriver {
         table: Table,
         visit: &mut dyn FnMut(ObservedChain),
     ) -> Result<(), ObserveError> {
-        let socket = &mut opened(&mut self.open).map_err(failed)?.socket;
+        let socket = &mut opened(&mut self.open, &self.traffic).map_err(failed)?.socket;
         let mut found: Vec<(ChainName, bool)> = Vec::new();
         read::chains(socket, family, &mut |chain| {
             // A longer name cannot be iptables', nor ours.
@@ -181,7 +196,7 @@ impl Xtables for NftDriver {
         names: &BTreeSet<ChainName>,
         visit: &mut dyn FnMut(ObservedChain),
     ) -> Result<(), ObserveError> {
-        let socket = &mut opened(&mut self.open).map_err(failed)?.socket;
+        let socket = &mut opened(&mut self.open, &self.traffic).map_err(failed)?.socket;
         let mut sets = SetIndexes::default();
         for name in names {
             let Some(builtin) = read::chain(socket, family, table, name.as_str()).map_err(failed)? else { continue };

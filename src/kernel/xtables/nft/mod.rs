@@ -36,7 +36,7 @@ pub mod sets;
 #[cfg(test)]
 mod tests;
 mod transaction;
-mod wire;
+pub(in crate::kernel) mod wire;
 mod write;
 
 pub use driver::{NftDriver, Written};

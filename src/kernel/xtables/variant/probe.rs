@@ -34,6 +34,22 @@ pub fn detect(forced: Option<Variant>) -> Result<Tools, VariantError> {
     Host::this().tools(forced, &Without("only the tools are looked for"))
 }
 
+/// The tools of a variant, also for a family that cannot be served here: what was written while it could be is still
+/// there.
+///
+/// # Errors
+/// The variant is not installed, or too old.
+pub fn installed(variant: Variant) -> Result<Tools, VariantError> {
+    let host = Host::this();
+    let plain = host.plain();
+    let Installed { version, binaries } =
+        host.installed(variant, plain.as_ref()).ok_or(VariantError::VariantNotInstalled { wanted: variant })?;
+    check_version(variant, version)?;
+    let named = |family| FamilyUnavailable::NoBinary(format!("{}-{variant}-restore", base_name(family)));
+    let binaries = PerFamily::new(|family| binaries.get(family).clone().ok_or_else(|| named(family)));
+    Ok(Tools { variant, version, reason: Reason::Forced, binaries })
+}
+
 /// Finds the way to this host's rules: the variant that is asked for, or else the one that the host uses; nf_tables by
 /// netlink where that works, everything else with the tools.
 ///
@@ -170,9 +186,7 @@ impl Host {
         let Some(Installed { version, binaries }) = survey.installed.remove(&choice.variant) else {
             return Err(VariantError::VariantNotInstalled { wanted: choice.variant });
         };
-        if version < Version::OLDEST {
-            return Err(VariantError::TooOld { program: format!("iptables-{}", choice.variant), version });
-        }
+        check_version(choice.variant, version)?;
         let binaries = PerFamily::new(|family| self.usable(family, choice.variant, binaries.get(family).clone()));
         Ok(Tools { variant: choice.variant, version, reason: choice.reason, binaries })
     }
@@ -283,6 +297,13 @@ impl Host {
         }
         found
     }
+}
+
+fn check_version(variant: Variant, version: Version) -> Result<(), VariantError> {
+    if version < Version::OLDEST {
+        return Err(VariantError::TooOld { program: format!("iptables-{variant}"), version });
+    }
+    Ok(())
 }
 
 const fn base_name(family: Family) -> &'static str {

@@ -52,16 +52,6 @@ pub(super) enum WireObject<'a> {
     ServiceCidr(wire::ServiceCidr<Text<'a>>),
 }
 
-/// The `kind` of objects of a kind.
-pub(super) fn expected_kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Service => "Service",
-        Kind::EndpointSlice => "EndpointSlice",
-        Kind::Node => "Node",
-        Kind::ServiceCidr => "ServiceCIDR",
-    }
-}
-
 /// Decoder of one kind. Keeps the strings that its facts share, and the problems that were already logged.
 pub(super) struct Decoder {
     kind: Kind,
@@ -157,7 +147,7 @@ impl Decoder {
 
     /// Items of a list carry no kind.
     fn is_expected(&self, found: &Found<'_>) -> bool {
-        found.kind().is_empty() || found.kind() == expected_kind(self.kind)
+        found.kind().is_empty() || found.kind() == self.kind.as_str()
     }
 
     fn key(&self, metadata: &Metadata<Text<'_>>) -> FactKey {
@@ -171,7 +161,7 @@ impl Decoder {
     fn report(&mut self, metadata: &Metadata<Text<'_>>, field: &str, value: &str, expected: &'static str) {
         let name = self.key(metadata).name;
         let text = if name.namespace.is_empty() { name.name.to_string() } else { name.to_string() };
-        let object = format!("{} {text}", expected_kind(self.kind));
+        let object = format!("{} {text}", self.kind.as_str());
         let problem = Problem { object, field: field.to_owned(), value: value.to_owned(), expected };
         self.problems.found(&name, vec![problem]);
     }

@@ -15,7 +15,7 @@ mod wire;
 pub(super) use frames::Frames;
 
 use self::wire::{Field, Fill, Misread, read};
-use super::decode::{Found, ListPage, StatusObject, Told, WireObject, expected_kind, malformed};
+use super::decode::{Found, ListPage, StatusObject, Told, WireObject, malformed};
 use super::step::Failure;
 use crate::source::wire::{Metadata, Text};
 use crate::state::Kind;
@@ -69,8 +69,8 @@ pub(super) fn event(kind: Kind, frame: &[u8]) -> Result<Told<'_>, Failure> {
 pub(super) fn page(kind: Kind, body: &[u8]) -> Result<ListPage<'_>, Failure> {
     let broken = |misread: Misread| malformed("list", &misread, body);
     let envelope = envelope(body).map_err(broken)?;
-    if envelope.kind.strip_suffix("List") != Some(expected_kind(kind)) {
-        let reason = format!("kind {:?} where a list of kind {} was asked for", &*envelope.kind, expected_kind(kind));
+    if envelope.kind.strip_suffix("List") != Some(kind.as_str()) {
+        let reason = format!("kind {:?} where a list of kind {} was asked for", &*envelope.kind, kind.as_str());
         return Err(malformed("list", &reason, body));
     }
     let mut list = List::default();
@@ -103,7 +103,7 @@ fn object<'a>(expected: Kind, kind: Text<'a>, raw: &'a [u8]) -> Result<Found<'a>
         read(raw, &mut object, fill).map(|()| object)
     }
     // The fields of another kind have other meanings.
-    let is_expected = kind.is_empty() || &*kind == expected_kind(expected);
+    let is_expected = kind.is_empty() || &*kind == expected.as_str();
     let read = match expected {
         _ if !is_expected => Err(Misread::new("it is of another kind")),
         Kind::Service => typed(raw, objects::service).map(WireObject::Service),

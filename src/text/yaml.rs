@@ -6,22 +6,26 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAcces
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Options, Spanned};
 
+use super::Habits;
 use super::tree::{Mistake, Node, Place, Spot, Value, is_bulk};
 
 /// The documents of a text, with or without the place of each value; with places takes half as long again. Empty
 /// documents are left out.
-pub(super) fn parse(text: &str, places: bool) -> Result<Vec<Node>, Mistake> {
-    if places { documents::<true>(text) } else { documents::<false>(text) }
+///
+/// # Errors
+/// What is no YAML, or, unless the habits are Go's, has a key twice.
+pub fn parse(text: &str, places: bool, habits: Habits) -> Result<Vec<Node>, Mistake> {
+    if places { documents::<true>(text, habits) } else { documents::<false>(text, habits) }
 }
 
-fn documents<const PLACES: bool>(text: &str) -> Result<Vec<Node>, Mistake> {
+fn documents<const PLACES: bool>(text: &str, habits: Habits) -> Result<Vec<Node>, Mistake> {
     let documents: Vec<Document<PLACES>> =
-        serde_saphyr::from_multiple_with_options(text, options(text.len())).map_err(|error| mistake(&error))?;
+        serde_saphyr::from_multiple_with_options(text, options(text.len(), habits)).map_err(|error| mistake(&error))?;
     Ok(documents.into_iter().map(|Document(node)| node).collect())
 }
 
 /// Limits that grow with the text and no faster: what aliases add stays bounded, a long list is fine.
-fn options(length: usize) -> Options {
+fn options(length: usize, habits: Habits) -> Options {
     const SPARE: usize = 100_000;
     let budget = serde_saphyr::budget! {
         max_events: length.saturating_mul(2).saturating_add(SPARE),
@@ -37,9 +41,13 @@ fn options(length: usize) -> Options {
     serde_saphyr::options! {
         budget: budget,
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: length.saturating_add(SPARE) },
-        duplicate_keys: DuplicateKeyPolicy::Error,
-        // YAML 1.2: only `true` and `false` are booleans; a port may be named `y`.
-        strict_booleans: true,
+        // With the last one winning, a map is told every one.
+        duplicate_keys: match habits {
+            Habits::Strict => DuplicateKeyPolicy::Error,
+            Habits::Go => DuplicateKeyPolicy::LastWins,
+        },
+        strict_booleans: habits == Habits::Strict,
+        legacy_octal_numbers: habits == Habits::Go,
         // A float that nobody reads may be anything.
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         emit_comments: false,
@@ -150,11 +158,13 @@ impl<'de, const PLACES: bool> Visitor<'de> for PlainVisitor<PLACES> {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = access.next_key::<Box<str>>()? {
-            if is_bulk(&key) {
+            let node = if is_bulk(&key) {
                 access.next_value::<IgnoredAny>()?;
+                Node { spot: Spot::Unknown, value: Value::Null }
             } else {
-                entries.push((key, access.next_value::<Document<PLACES>>()?.0));
-            }
+                access.next_value::<Document<PLACES>>()?.0
+            };
+            entries.push((key, node));
         }
         Ok(Value::Map(entries.into()))
     }

@@ -3,14 +3,18 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{self, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::Habits;
 use super::tree::{Entry, Mistake, Node, Spot, Value, is_bulk};
 
 /// The documents of a text: JSON values one after another.
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, Mistake> {
-    let source = Source(text);
+///
+/// # Errors
+/// What is no JSON, or, unless the habits are Go's, has a key twice.
+pub fn parse(text: &str, habits: Habits) -> Result<Vec<Node>, Mistake> {
+    let source = Source { text, habits };
     let mut documents = Vec::new();
     let stream = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     for raw in stream {
@@ -22,11 +26,14 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, Mistake> {
 }
 
 /// The whole text, in which parts of it are found again.
-struct Source<'a>(&'a str);
+struct Source<'a> {
+    text: &'a str,
+    habits: Habits,
+}
 
 impl Source<'_> {
     fn offset(&self, part: &str) -> usize {
-        (part.as_ptr() as usize).saturating_sub(self.0.as_ptr() as usize)
+        (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
     }
 
     fn spot(&self, part: &str) -> Spot {
@@ -59,11 +66,15 @@ impl Source<'_> {
     fn map(&self, entries: Vec<(Box<str>, &RawValue)>) -> Result<Box<[Entry]>, Mistake> {
         let mut seen = HashSet::with_capacity(entries.len());
         for (key, raw) in &entries {
-            if !seen.insert(key) {
+            if !seen.insert(key) && self.habits == Habits::Strict {
                 return Err(Mistake::new(self.spot(raw.get()), format!("the key {key:?} is here twice")));
             }
         }
-        entries.into_iter().map(|(key, raw)| Ok((key, self.node(raw.get())?))).collect()
+        let node = |key: &str, raw: &RawValue| match is_bulk(key) {
+            true => Ok(Node { spot: self.spot(raw.get()), value: Value::Null }),
+            false => self.node(raw.get()),
+        };
+        entries.into_iter().map(|(key, raw)| Ok((key.clone(), node(&key, raw)?))).collect()
     }
 }
 
@@ -118,11 +129,7 @@ impl<'de> Visitor<'de> for Shallow {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Layer<'de>, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = access.next_key::<Box<str>>()? {
-            if is_bulk(&key) {
-                access.next_value::<IgnoredAny>()?;
-            } else {
-                entries.push((key, access.next_value()?));
-            }
+            entries.push((key, access.next_value()?));
         }
         Ok(Layer::Map(entries))
     }

@@ -1,8 +1,4 @@
-//! A parsed document: values, each with its place in the file.
-//!
-//! What a document is says its `kind`, which often comes after the fields that it explains. So a document is read into
-//! this neutral tree first and decoded into an object afterwards, and a value that does not fit is reported with its
-//! own line and column, whichever syntax it was written in.
+//! A parsed document: values, each with its place in the text.
 
 use std::fmt;
 
@@ -21,10 +17,10 @@ impl fmt::Display for Place {
 
 /// What is known about the place of a value while parsing; a [`Place`] is made of it when an error needs one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spot {
+pub enum Spot {
     /// Not recorded: recording costs time, and most files have no mistakes.
     Unknown,
-    /// Offset in bytes from the beginning of the text, which is no longer than [`MAX_FILE`](super::read::MAX_FILE).
+    /// Offset in bytes from the beginning of the text; of what is longer than 4 GiB, the end of that.
     Offset(u32),
     At(Place),
 }
@@ -57,16 +53,16 @@ impl Spot {
 
 /// A value and where it is written.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
+pub struct Node {
     pub spot: Spot,
     pub value: Value,
 }
 
 /// A key of a map with its value.
-pub(super) type Entry = (Box<str>, Node);
+pub type Entry = (Box<str>, Node);
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub enum Value {
     Null,
     Bool(bool),
     Integer(i64),
@@ -74,7 +70,8 @@ pub(super) enum Value {
     Number(f64),
     Text(Box<str>),
     List(Box<[Node]>),
-    /// In the order of the file; keys are unique.
+    /// In the order of the text; keys are unique, unless [`Habits::Go`](super::Habits::Go) was asked for and
+    /// [`Node::drop_duplicates`] was not.
     Map(Box<[Entry]>),
 }
 
@@ -83,6 +80,39 @@ impl Node {
     pub fn get(&self, key: &str) -> Option<&Node> {
         let Value::Map(entries) = &self.value else { return None };
         entries.iter().find(|(name, node)| &**name == key && node.value != Value::Null).map(|(_, node)| node)
+    }
+
+    /// Leaves of each key the last one, and tells which others there were.
+    pub fn drop_duplicates(&mut self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        self.drop_duplicates_into("", &mut found);
+        found
+    }
+
+    fn drop_duplicates_into(&mut self, path: &str, found: &mut Vec<Mistake>) {
+        match &mut self.value {
+            Value::List(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    item.drop_duplicates_into(&format!("{path}[{index}]"), found);
+                }
+            }
+            Value::Map(entries) => {
+                let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
+                for (key, mut node) in std::mem::take(entries) {
+                    let path = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
+                    node.drop_duplicates_into(&path, found);
+                    match kept.iter_mut().find(|(earlier, _)| *earlier == key) {
+                        Some(earlier) => {
+                            found.push(Mistake::new(node.spot, format!("duplicate field {path:?}")));
+                            earlier.1 = node;
+                        }
+                        None => kept.push((key, node)),
+                    }
+                }
+                *entries = kept.into();
+            }
+            _ => {}
+        }
     }
 
     pub fn as_text(&self) -> Option<&str> {
@@ -123,7 +153,7 @@ impl fmt::Debug for Shortened<'_> {
 
 /// Why a text is no tree, or a tree no object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mistake {
+pub struct Mistake {
     pub spot: Spot,
     pub message: String,
 }
@@ -134,7 +164,7 @@ impl Mistake {
     }
 }
 
-/// Fields that are large and never read, in the objects that are read or in others: left out while parsing.
+/// Fields that are large and never read, in the objects that are read or in others: their values are nothing in a tree.
 pub(super) fn is_bulk(key: &str) -> bool {
     matches!(
         key,
