@@ -68,7 +68,9 @@ impl ConfigMap {
 
 /// The document with these lines in it.
 fn document(lines: &str) -> String {
-    format!("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nhostnameOverride: node-a\n{lines}\n")
+    format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nhostnameOverride: node-a\n{lines}\n"
+    )
 }
 
 fn cluster_cidr(cidr: &str) -> String {
@@ -93,7 +95,9 @@ fn q41_q42_a_changed_configuration_counts_and_a_bad_one_does_not() {
     let mut running = start(node, &config, &folder, &[]);
     let masqueraded = |cidr: &str| rules(node, SAVE).contains(&format!("! -s {cidr} -d 10.96.0.1/32"));
     assert!(masqueraded("10.244.0.0/16"));
-    eventually("metrics are served", || metric(node, "weir_configuration_reloads_total{result=\"applied\"}") == Some(0.0));
+    eventually("metrics are served", || {
+        metric(node, "weir_configuration_reloads_total{result=\"applied\"}") == Some(0.0)
+    });
 
     config.write(&cluster_cidr("10.112.0.0/12"));
     eventually("rules follow the file", || masqueraded("10.112.0.0/12"));
@@ -107,7 +111,9 @@ fn q41_q42_a_changed_configuration_counts_and_a_bad_one_does_not() {
     let line = running.says("the changed configuration is refused, the old one stays in force");
     assert!(line.contains("KubeProxyConfiguration.DetectLocal.ClusterCIDRs") && line.contains("here"), "{line}");
     config.write("kind: [");
-    eventually("both are counted", || metric(node, "weir_configuration_reloads_total{result=\"rejected\"}") == Some(2.0));
+    eventually("both are counted", || {
+        metric(node, "weir_configuration_reloads_total{result=\"rejected\"}") == Some(2.0)
+    });
     // Valid, and cannot be: the node that ran goes on.
     config.write(&document("clusterCIDR: 10.244.0.0/16\nclientConnection: {kubeconfig: /nowhere}\nmode: nftables"));
     eventually("the third, too", || metric(node, "weir_configuration_reloads_total{result=\"rejected\"}") == Some(3.0));

@@ -30,9 +30,7 @@ fn pages(open: bool) -> Pages {
         }),
         flagz: open.then(|| vec![flag("v", "2"), flag("bind-address", "0.0.0.0"), flag("config", "")]),
         debugging: open.then(|| Debugging {
-            set_verbosity: Arc::new(|verbosity| {
-                if verbosity > 10 { Err("too much".to_owned()) } else { Ok(()) }
-            }),
+            set_verbosity: Arc::new(|verbosity| if verbosity > 10 { Err("too much".to_owned()) } else { Ok(()) }),
             memory: Arc::new(|| "allocated 1\n".to_owned()),
         }),
     }
@@ -101,7 +99,11 @@ async fn q43_q44_paths_answer_as_kube_proxys_do() {
     ] {
         for method in ["GET", "POST", "DELETE"] {
             let response = client.send(method, path, "", "").await;
-            let found = (response.status().as_u16(), header(&response, "content-type"), header(&response, "x-content-type-options"));
+            let found = (
+                response.status().as_u16(),
+                header(&response, "content-type"),
+                header(&response, "x-content-type-options"),
+            );
             assert_eq!(found, (status, Some(content_type), nosniff), "{method} {path}");
             assert_eq!(body(&response), text, "{method} {path}");
         }
@@ -178,7 +180,9 @@ async fn texts_for_people() {
          Paths: /configz /flagz /healthz /metrics /proxyMode\n"
     ));
     let flagz = client.text("GET", "/flagz").await;
-    assert!(flagz.starts_with("\nkube-proxy flagz\nWarning: ") && flagz.ends_with("\nbind-address=0.0.0.0\nconfig=\nv=2\n"));
+    assert!(
+        flagz.starts_with("\nkube-proxy flagz\nWarning: ") && flagz.ends_with("\nbind-address=0.0.0.0\nconfig=\nv=2\n")
+    );
 }
 
 #[tokio::test]
