@@ -7,6 +7,8 @@ mod program;
 
 #[path = "cli/colour.rs"]
 mod colour;
+#[path = "cli/configuration.rs"]
+mod configuration;
 #[path = "cli/difference.rs"]
 mod difference;
 #[path = "cli/habits.rs"]

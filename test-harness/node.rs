@@ -8,6 +8,9 @@ mod program;
 
 #[path = "node/cluster.rs"]
 mod cluster;
+#[allow(dead_code, reason = "this suite asks for pages only")]
+#[path = "apiserver/http.rs"]
+mod http;
 #[path = "node/process.rs"]
 mod process;
 #[path = "node/tools.rs"]
@@ -25,6 +28,8 @@ mod host;
 mod ipvs;
 #[path = "node/kubernetes.rs"]
 mod kubernetes;
+#[path = "node/life.rs"]
+mod life;
 #[path = "node/refusals.rs"]
 mod refusals;
 #[path = "node/size.rs"]

@@ -74,7 +74,7 @@ pub fn arguments(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let called = args.first().and_then(|name| Path::new(name).file_name());
     if called.is_some_and(|name| name == "kube-proxy") {
-        args.insert(1, "proxy".into());
+        args.splice(..1, ["weir".into(), "proxy".into()]);
     }
     args
 }

@@ -47,6 +47,10 @@ pub fn complete(flags: &Flags, file: Option<File<'_>>) -> Result<Completion, Com
     let mut config = match file {
         Some(file) => {
             let mut config = of_file(file, &mut warnings)?;
+            // kube-proxy's flags overwrite these two, also where they were not typed: a file that sets them without the
+            // gate that they need works.
+            config.logging.text.split_stream = false;
+            config.logging.json.split_stream = false;
             apply_logging(flags, &mut config);
             config
         }

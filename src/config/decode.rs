@@ -49,7 +49,12 @@ fn first(text: &str) -> Result<Node, Mistake> {
         }),
         false => yaml::parse(text, true, Habits::Go),
     }?;
-    let nothing = || Mistake::new(Spot::Unknown, format!("the text is empty: expected kind {KIND}, {API_VERSION}"));
+    let nothing = || {
+        Mistake::new(
+            Spot::Unknown,
+            format!("Object 'Kind' is missing in an empty text: expected kind {KIND} of {API_VERSION}"),
+        )
+    };
     documents.into_iter().next().ok_or_else(nothing)
 }
 

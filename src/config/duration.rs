@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+// The only type of time that asks no clock.
+use core::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 

@@ -135,7 +135,9 @@ fn separated<T>(out: &mut String, open: char, close: char, items: &[T], write: i
 /// As Go writes floats of 32 bits.
 fn float(value: f32) -> String {
     let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+    // From here on Go's YAML has no integers any more.
+    const MOST: f32 = 1.844_674_4e19;
+    if magnitude != 0.0 && !(1e-6..MOST).contains(&magnitude) {
         let text = format!("{value:e}");
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
@@ -162,9 +164,9 @@ fn yaml_text(text: &str) -> Cow<'_, str> {
 
 /// Whether YAML 1.1 reads a plain scalar as a null, boolean, number or time.
 fn is_other_than_text(text: &str) -> bool {
-    const WORDS: [&str; 13] = ["", "~", "null", "y", "n", "yes", "no", "on", "off", "true", "false", ".nan", "<<"];
+    const WORDS: [&str; 12] = ["", "~", "null", "y", "n", "yes", "no", "on", "off", "true", "false", ".nan"];
     let lower = text.to_ascii_lowercase();
-    WORDS.contains(&lower.as_str()) || is_number(&lower) || is_date(text) || text == "="
+    WORDS.contains(&lower.as_str()) || is_number(&lower) || is_date(text)
 }
 
 fn is_number(lower: &str) -> bool {
@@ -256,7 +258,7 @@ mod tests {
     #[test]
     fn floats_are_written_as_go_does() {
         for (value, text) in
-            [(5.0, "5"), (5.5, "5.5"), (0.1, "0.1"), (1e6, "1000000"), (1e21, "1e+21"), (1e-7, "1e-07")]
+            [(5.0, "5"), (5.5, "5.5"), (0.1, "0.1"), (1e6, "1000000"), (1e20, "1e+20"), (1e-7, "1e-07")]
         {
             assert_eq!(float(value), text);
         }

@@ -124,8 +124,8 @@ pub use event::{Action, ApplyFailure, Event, Resolved};
 pub use fragments::Fragments;
 pub use iptables::{IptablesBackend, SharedSettings};
 pub use ipvs::{
-    IpvsBackend, IpvsHooks, Kernel, OnDenied, Step, WithCompanion, has_leftovers, now, observe_servers, observe_sets_and_device,
-    steps,
+    IpvsBackend, IpvsHooks, Kernel, OnDenied, Step, WithCompanion, has_leftovers, now, observe_servers,
+    observe_sets_and_device, steps,
 };
 pub use ledger::Progress;
 pub use machine::Engine;

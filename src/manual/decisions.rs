@@ -68,6 +68,35 @@
 //! **2026-11: our own code for IPVS and ipset.** The crates that exist know neither flags nor thresholds of virtual servers,
 //! or run one request for a round trip. Both families are a few hundred lines over the transport that nf_tables has already.
 //!
+//! **2026-11-21: kube-proxy's configuration as texts, in three steps.** What was typed, what it means with file and defaults
+//! ([`config`](crate::config), pure), and what it means on this host ([`cmd::settle`](crate::cmd::settle)). The middle form
+//! keeps values as they were given, also after validation, because `--write-config-to` and `/configz` show them so, letter
+//! by letter as kube-proxy 1.36 writes them. Types of their own for each field would have refused some mistakes before
+//! others were seen; kube-proxy tells all at once, and in its words, to which weir adds the flags or fields to look at.
+//! A file is named with line and column.
+//!
+//! **2026-11-21: a minimum that nobody set is 0, and shown as kube-proxy's second.** Whether somebody set it is kept beside
+//! the value: the flag of the mode, or a value other than zero in its section of the file (where kube-proxy takes zero for
+//! unset, and so does kubeadm's ConfigMap). What is written and served is kube-proxy's shape with its default, so a file
+//! that was written and is read again sets a second. A sync period below that second is therefore fine alone, where
+//! kube-proxy refuses it.
+//!
+//! **2026-11-21: where weir takes more than kube-proxy.** `--cluster-cidr=` is none instead of an empty network that is
+//! refused; blanks around the elements of lists are no part of them; null is unset for every field, durations included;
+//! gates are not checked against others that they need, as almost none means anything to a proxy. Where it takes less: the
+//! mode `nftables`, which is valid and refused when it would be used; names of interfaces and timeouts that the kernel would
+//! not take; a scheduler's name that is none. `--kube-api-qps` and its like are accepted and say in the help that they
+//! have no effect.
+//!
+//! **2026-11-21: flags without a field count beside a file.** kube-proxy ignores its flags beside `--config`, but for logs,
+//! `--hostname-override` and `--master`. weir's own have no place in its document: a second file, or fields that kube-proxy
+//! would warn of, would have kept one ConfigMap from serving both. `--manifests` that was typed is meant instead of the
+//! kubeconfig that a file names, so that a cluster's file can be tried on a folder.
+//!
+//! **2026-11-21: YAML and JSON are read in one place.** [`text`](crate::text) was part of the manifests' source; places of
+//! values, types and duplicates matter for configuration as well. Go's decoders are laxer (`yes` is a boolean, `010` is
+//! eight, of two equal keys the last counts), which is a habit to ask for, not a second reader.
+//!
 //! **2026-11: a deleted Node is not eligible.** kube-proxy goes on answering `/healthz` by the last Node object that it saw, so
 //! a node that was taken out of the cluster gets traffic until its machine is gone, with rules that follow a cluster to which
 //! it does not belong. Here `/healthz` is 503 from the deletion until the Node is back; `/livez` is not: a restart would not
@@ -82,6 +111,7 @@
 //! and a node port answers on a new one while its health check does not. Here listeners come and go with the addresses, and
 //! what cannot be bound is tried again every five seconds instead of at the next change. At the start it is still all or
 //! none: half a health check would have load balancers see two truths.
+//!
 //! **2026-11: nf_conntrack_max is never lowered.** kube-proxy writes its number whatever is there. A node where somebody has
 //! asked for more keeps it; a minimum above a million counts; and a timeout of less than a second is one second. Files
 //! below `/etc/sysctl.d` do not keep these parameters from being written, as they do for those of IPVS mode: here the
@@ -90,6 +120,12 @@
 //! **2026-11: events are best effort.** One task, a bounded queue, one request at a time. What repeats is counted by all
 //! that an event says, its note included, so that two refusals of one service are two events. Nothing waits for it.
 //!
-//! **2026-11: the Node is waited for before anything is written.** As long as kube-proxy waits, and with its errors: without
-//! pod networks, detectLocalMode NodeCIDR has no rule that would be right, and whoever started the process starts it again.
-//! Once it runs, rules follow what the Node says, and stay as they are when it is deleted.
+//! **2026-11: the Node is waited for where rules need it.** detectLocalMode NodeCIDR has no right rule without pod networks,
+//! and `primary` node ports none without an address: then the wait is kube-proxy's, five minutes and half a minute, with its
+//! errors, and nothing is written before. Elsewhere kube-proxy waits half a minute all the same; here services are served at
+//! once, and rules follow the Node when it comes.
+//!
+//! **2026-11: a changed configuration starts the node anew, in the same process.** kube-proxy exits, and only at some kinds of
+//! change. One way for all settings, the one that every start takes, is easier to be sure of than one for each; it costs a
+//! list of the cluster's objects, as a restart would. Rules stay, ports stay open, counters go on. What cannot start is
+//! given up for the configuration before.

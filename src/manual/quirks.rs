@@ -27,6 +27,7 @@
 //! | IPVS refuses any real server (`EINVAL`) in a namespace that never had an IPv4 address | `test-harness/ipvs` | tests set `lo` up |
 //! | `sh`, `mh` and `dh` choose real servers of weight 0, and then refuse | `plan/ipvs/claim`, `plan/ipvs/drain` | the fallback flag for the first two; with `dh` nothing drains |
 //! | Adding n addresses to one device takes n² time in the kernel (10,000: 2.1 s IPv4, 3.3 s IPv6), removing them one by one up to 27 s; deleting the device 0.1 s | `plan/ipvs/compare` | what is retired goes with its device |
+//! | IPVS knows a reply by client and endpoint alone: one to a connection that rules led to the same endpoint, from the same port of the client within ten seconds of an old connection of IPVS, revives that one as `SYN_SENT` for two minutes; the new one goes on | `plan/ipvs/drain` | what drains may wait until its deadline |
 //! | With an IPv4 address, the kernel deletes only the local route that has it as its preferred source | `kernel/link/driver` | a route with another source is deleted before its address |
 //! | IPv6 takes no route by a device that is down, not even a local one, and none that comes before the kernel's own | `kernel/link/wire` | a local route with another source goes by `lo`, and the kernel's is deleted |
 //! | A rule with `-m physdev` loads `br_netfilter`, which makes the kernel filter all bridged packets | `plan/ipvs/base` | there is none |

@@ -94,3 +94,9 @@
 //! | built-in chains | no: our jumps are inserted at the head if they are missing |
 //! | `KUBE-FIREWALL` | shared with the kubelet: our rule is appended if it is missing; never flushed, never deleted |
 //! | `KUBE-KUBELET-CANARY`, `KUBE-IPTABLES-HINT`, everything else | no: never touched |
+//!
+//! A jump from a built-in chain is ours if it leads to a chain of ours, has a comment as kube-proxy or weir gives it, and
+//! matches nothing but new connections. `weir cleanup` ([`cmd::cleanup`](crate::cmd::cleanup)) removes everything that is
+//! ours, in both kinds of tables and all modes, with the tables `kube-proxy` of nftables and the accounting objects that
+//! kube-proxy makes and leaves. What a rule of somebody else leads to stays as it is, with everything that it needs
+//! ([`plan::removal`](crate::plan::removal)): the rule is named, and the exit code is 1.

@@ -147,11 +147,7 @@ fn etcd(assets: &Path, folder: &Path) -> Command {
     command.arg(format!("--data-dir={}", folder.join("etcd").display()));
     command.args([format!("--listen-client-urls={clients}"), format!("--advertise-client-urls={clients}")]);
     command.args([format!("--listen-peer-urls={peers}"), format!("--initial-advertise-peer-urls={peers}")]);
-    command.args([
-        format!("--initial-cluster=default={peers}"),
-        "--unsafe-no-fsync".into(),
-        "--log-level=error".into(),
-    ]);
+    command.args([format!("--initial-cluster=default={peers}"), "--log-level=error".into()]);
     logged(command, &folder.join("etcd.log"))
 }
 

@@ -7,16 +7,23 @@ use std::path::Path;
 use crate::program::{Ran, data, run, weir};
 
 /// Arguments after `weir proxy`, and the line.
-pub const FLAGS: [(&[&str], &str); 40] = [
-    (&["--oom-score-adj=0"], "unknown flag --oom-score-adj; try `weir proxy --help`"),
-    (&["--healthz-bind-address", "0.0.0.0:10256"], "unknown flag --healthz-bind-address; try `weir proxy --help`"),
+pub const FLAGS: [(&[&str], &str); 63] = [
+    (&["--oom-kill=0"], "unknown flag --oom-kill; try `weir proxy --help`"),
+    (&["--health-address", "0.0.0.0:10256"], "unknown flag --health-address; try `weir proxy --help`"),
     (&["--clustr-cidr=10.0.0.0/8"], "unknown flag --clustr-cidr, perhaps --cluster-cidr; try `weir proxy --help`"),
     (&["-x"], "unknown flag -x; try `weir proxy --help`"),
     (&["now"], "weir proxy does not take any arguments, got \"now\": flags begin with --; try `weir proxy --help`"),
+    (&["", "now"], "weir proxy does not take any arguments, got \"now\": flags begin with --; try `weir proxy --help`"),
     (&["--kubeconfig"], "--kubeconfig <FILE> needs a value; try `weir proxy --help`"),
     (
         &["--proxy-mode=nftables"],
-        "--proxy-mode \"nftables\" is not supported: expected one of iptables, ipvs; try `weir proxy --help`",
+        "proxy mode nftables: weir has no such mode yet: give --proxy-mode=iptables or ipvs (mode in the file); with \
+         iptables the rules are in nf_tables too, where the node uses iptables-nft",
+    ),
+    (
+        &["--proxy-mode=userspace"],
+        "failed validate: KubeProxyConfiguration.Mode.ProxyMode: Invalid value: \"userspace\": must be iptables, ipvs, \
+         nftables or blank (blank means the best-available proxy [currently iptables]); look at --proxy-mode",
     ),
     (
         &["--iptables-variant=ebtables"],
@@ -25,18 +32,18 @@ pub const FLAGS: [(&[&str], &str); 40] = [
     (&["--masquerade-all=maybe"], "--masquerade-all: \"maybe\" is neither true nor false; try `weir proxy --help`"),
     (
         &["--cluster-cidr=10.0.0.0"],
-        "--cluster-cidr: \"10.0.0.0\" is no CIDR: expected a network such as 10.244.0.0/16 or fd00::/48; \
-         try `weir proxy --help`",
+        "failed validate: KubeProxyConfiguration.DetectLocalConfiguration.ClusterCIDRs[0]: Invalid value: \"10.0.0.0\": \
+         must be a valid CIDR block (e.g. 10.100.0.0/16 or fde4:8dba:82e1::/48); look at --cluster-cidr",
     ),
     (
         &["--cluster-cidr=10.0.0.0/8,"],
-        "--cluster-cidr \"10.0.0.0/8,\": \"\" is no CIDR: expected a network such as 10.244.0.0/16 or fd00::/48; \
-         try `weir proxy --help`",
+        "failed validate: KubeProxyConfiguration.DetectLocalConfiguration.ClusterCIDRs[1]: Invalid value: \"\": must be a \
+         valid CIDR block (e.g. 10.100.0.0/16 or fde4:8dba:82e1::/48); look at --cluster-cidr",
     ),
     (
         &["--nodeport-addresses=all"],
-        "--nodeport-addresses: \"all\" is no CIDR: expected a network such as 192.168.0.0/24, or `primary` alone; \
-         try `weir proxy --help`",
+        "failed validate: KubeProxyConfiguration.NodePortAddresses[0]: Invalid value: \"all\": must be a valid CIDR; look \
+         at --nodeport-addresses",
     ),
     (
         &["--bind-address=10.0.0.256"],
@@ -50,33 +57,59 @@ pub const FLAGS: [(&[&str], &str); 40] = [
     ),
     (
         &["--iptables-masquerade-bit=32"],
-        "--iptables-masquerade-bit \"32\": 32 is not in 0..=31; try `weir proxy --help`",
+        "failed validate: KubeProxyConfiguration.KubeProxyIPTablesConfiguration.MasqueradeBit: Invalid value: 32: must be \
+         within the range [0, 31]; look at --iptables-masquerade-bit",
     ),
-    (&["--iptables-sync-period=0"], "--iptables-sync-period 0s: must be more than 0, such as 30s"),
+    (
+        &["--iptables-masquerade-bit=x"],
+        "--iptables-masquerade-bit: \"x\" is no whole number from -2147483648 to 2147483647; try `weir proxy --help`",
+    ),
+    (
+        &["--iptables-sync-period=0"],
+        "failed validate: [KubeProxyConfiguration.SyncPeriod: Invalid value: \"0s\": must be greater than 0, \
+         KubeProxyConfiguration.SyncPeriod: Invalid value: \"1s\": must be greater than or equal to \
+         KubeProxyConfiguration.MinSyncPeriod]; look at --iptables-sync-period",
+    ),
     (
         &["--iptables-sync-period=1s", "--iptables-min-sync-period=2s"],
-        "--iptables-sync-period 1s must be greater than or equal to --iptables-min-sync-period 2s",
+        "failed validate: KubeProxyConfiguration.SyncPeriod: Invalid value: \"2s\": must be greater than or equal to \
+         KubeProxyConfiguration.MinSyncPeriod; look at --iptables-sync-period",
+    ),
+    (
+        &["--iptables-min-sync-period=-2s"],
+        "failed validate: KubeProxyConfiguration.MinSyncPeriod: Invalid value: \"-2s\": must be greater than or equal to \
+         0; look at --iptables-min-sync-period",
     ),
     (
         &["--proxy-mode=ipvs", "--ipvs-sync-period=1s", "--ipvs-min-sync-period=2s"],
-        "--ipvs-sync-period 1s must be greater than or equal to --ipvs-min-sync-period 2s",
-    ),
-    (&["--proxy-mode=ipvs", "--ipvs-sync-period=0"], "--ipvs-sync-period 0s: must be more than 0, such as 30s"),
-    (
-        &["--ipvs-scheduler=least connections"],
-        "--ipvs-scheduler: \"least connections\" is no scheduler: expected the name of one such as rr, wrr, lc, wlc, sh, \
-         dh, sed, nq, mh, lblc, lblcr, fo, ovf, of at most 15 letters and digits; try `weir proxy --help`",
+        "failed validate: KubeProxyConfiguration.SyncPeriod: Invalid value: \"2s\": must be greater than or equal to \
+         KubeProxyConfiguration.MinSyncPeriod; look at --ipvs-sync-period",
     ),
     (
-        &["--ipvs-exclude-cidrs=10.0.0.0/8,here"],
-        "--ipvs-exclude-cidrs \"10.0.0.0/8,here\": \"here\" is no CIDR: expected a network such as 10.244.0.0/16 or \
-         fd00::/48; try `weir proxy --help`",
+        &["--proxy-mode=ipvs", "--ipvs-sync-period=0", "--ipvs-min-sync-period=0"],
+        "failed validate: KubeProxyConfiguration.SyncPeriod: Invalid value: \"0s\": must be greater than 0; look at \
+         --ipvs-sync-period",
+    ),
+    (
+        &["--config-sync-period=-1s"],
+        "failed validate: KubeProxyConfiguration.ConfigSyncPeriod: Invalid value: \"-1s\": must be greater than 0; look \
+         at --config-sync-period",
+    ),
+    (
+        &["--proxy-mode=ipvs", "--ipvs-scheduler=least connections"],
+        "--ipvs-scheduler (ipvs.scheduler in the file): \"least connections\" is no scheduler: expected the name of one \
+         such as rr, wrr, lc, wlc, sh, dh, sed, nq, mh, lblc, lblcr, fo, ovf, of at most 15 letters and digits",
+    ),
+    (
+        &["--proxy-mode=ipvs", "--ipvs-exclude-cidrs=10.0.0.0/8,here"],
+        "failed validate: KubeProxyConfiguration.KubeProxyIPVSConfiguration.ExcludeCidrs[1]: Invalid value: \"here\": \
+         must be a valid CIDR; look at --ipvs-exclude-cidrs",
     ),
     (&["--ipvs-strict-arp=maybe"], "--ipvs-strict-arp: \"maybe\" is neither true nor false; try `weir proxy --help`"),
     (
-        &["--ipvs-udp-timeout=-1s"],
-        "--ipvs-udp-timeout: \"-1s\" is no duration: expected a number with a unit such as 30s, 250ms, 1m30s or 1h; \
-         try `weir proxy --help`",
+        &["--proxy-mode=ipvs", "--ipvs-udp-timeout=-1s"],
+        "failed validate: KubeProxyConfiguration.KubeProxyIPVSConfiguration.UDPTimeout: Invalid value: \"-1s\": must be \
+         greater than or equal to 0; look at --ipvs-udp-timeout",
     ),
     (
         &["--proxy-mode=ipvs", "--ipvs-tcp-timeout=500ms"],
@@ -111,19 +144,40 @@ pub const FLAGS: [(&[&str], &str); 40] = [
         "--masquerade-egress needs the networks of pods, and --detect-local-mode BridgeInterface tells pods by \
          interfaces: give --cluster-cidr, or --detect-local-mode NodeCIDR",
     ),
-    (&["--hostname-override= "], "--hostname-override \" \": empty hostname-override is invalid: give the node's name"),
+    (
+        &["--masquerade-egress", "--detect-local-mode=NodeCIDR", "--cluster-cidr=here"],
+        "--masquerade-egress needs the networks of pods, and --cluster-cidr (clusterCIDR in the file) has \"here\": \
+         expected a network such as 10.244.0.0/16 or fd00::/48",
+    ),
+    (
+        &["--hostname-override= "],
+        "failed complete: empty hostname-override is invalid: --hostname-override \" \" is no name: give the node's",
+    ),
     (
         &["--cluster-cidr=10.0.0.0/8,10.1.0.0/16"],
-        "--cluster-cidr \"10.0.0.0/8,10.1.0.0/16\": expected one CIDR, or one IPv4 and one IPv6 CIDR",
+        "failed validate: KubeProxyConfiguration.DetectLocalConfiguration.ClusterCIDRs: Invalid value: \
+         [\"10.0.0.0/8\",\"10.1.0.0/16\"]: must be a either a single CIDR or dual-stack pair of CIDRs (e.g. \
+         [10.100.0.0/16, fde4:8dba:82e1::/48]; look at --cluster-cidr",
     ),
     (
         &["--nodeport-addresses=primary,10.0.0.0/8"],
-        "--nodeport-addresses: can't use both 'primary' and CIDRs: give `primary` alone, or CIDRs alone",
+        "failed validate: KubeProxyConfiguration.NodePortAddresses[0]: Invalid value: \"primary\": can't use both \
+         'primary' and CIDRs; look at --nodeport-addresses",
     ),
-    (&["--detect-local-mode=BridgeInterface"], "--detect-local-mode BridgeInterface needs --pod-bridge-interface"),
+    (
+        &["--detect-local-mode=Guess"],
+        "failed validate: KubeProxyConfiguration.DetectLocalMode: Unsupported value: \"Guess\": supported values: \
+         \"ClusterCIDR\", \"NodeCIDR\", \"BridgeInterface\", \"InterfaceNamePrefix\", \"\"; look at --detect-local-mode",
+    ),
+    (
+        &["--detect-local-mode=BridgeInterface"],
+        "failed validate: KubeProxyConfiguration.DetectLocalConfiguration.InterfaceName: Invalid value: \"\": must not be \
+         empty; look at --pod-bridge-interface",
+    ),
     (
         &["--detect-local-mode=InterfaceNamePrefix", "--pod-interface-name-prefix="],
-        "--detect-local-mode InterfaceNamePrefix needs --pod-interface-name-prefix",
+        "failed validate: KubeProxyConfiguration.DetectLocalConfiguration.InterfacePrefix: Invalid value: \"\": must not \
+         be empty; look at --pod-interface-name-prefix",
     ),
     (
         &["--detect-local-mode=BridgeInterface", "--pod-bridge-interface=a-bridge-of-many-words"],
@@ -137,7 +191,79 @@ pub const FLAGS: [(&[&str], &str); 40] = [
     (&["--manifests=/a", "--master=https://b"], "--manifests /a and --master https://b are two sources: give one"),
     (
         &["--logging-format=xml"],
-        "--logging-format \"xml\" is not supported: expected one of text, json; try `weir proxy --help`",
+        "initialize logging: logging.format: Invalid value: \"xml\": Unsupported log format; look at --logging-format",
+    ),
+    (
+        &["--logging-format=json", "--vmodule=engine=4"],
+        "initialize logging: logging.vmodule: Forbidden: Only supported for text log format; look at --vmodule",
+    ),
+    (
+        &["--log-text-split-stream"],
+        "initialize logging: logging.options.text.splitStream: Forbidden: Feature LoggingAlphaOptions is disabled; look \
+         at --log-text-split-stream",
+    ),
+    (
+        &["--log-flush-frequency=0"],
+        "initialize logging: logging.flushFrequency: Invalid value: \"0s\": Must be greater than zero; look at \
+         --log-flush-frequency",
+    ),
+    (&["--vmodule=engine"], "--vmodule: \"engine\" does not have the pattern=N format; try `weir proxy --help`"),
+    (&["--feature-gates=Foo=true"], "failed complete: unrecognized feature gate: Foo"),
+    (
+        &["--feature-gates=MultiCIDRServiceAllocator=false"],
+        "failed complete: cannot set feature gate MultiCIDRServiceAllocator to false, feature is locked to true",
+    ),
+    (
+        &["--feature-gates=Foo"],
+        "--feature-gates: \"Foo\" is no pair: expected NAME=true or NAME=false; try `weir proxy --help`",
+    ),
+    (
+        &["--conntrack-max-per-core=-1"],
+        "failed validate: KubeProxyConfiguration.KubeProxyLinuxConfiguration.KubeProxyConntrackConfiguration.MaxPerCore: \
+         Invalid value: -1: must be greater than or equal to 0; look at --conntrack-max-per-core",
+    ),
+    (
+        &["--conntrack-tcp-timeout-established", "-5s", "--conntrack-min=-1"],
+        "failed validate: [KubeProxyConfiguration.KubeProxyLinuxConfiguration.KubeProxyConntrackConfiguration.Min: \
+         Invalid value: -1: must be greater than or equal to 0, \
+         KubeProxyConfiguration.KubeProxyLinuxConfiguration.KubeProxyConntrackConfiguration.TCPEstablishedTimeout: \
+         Invalid value: \"-5s\": must be greater than or equal to 0]; look at --conntrack-min, \
+         --conntrack-tcp-timeout-established",
+    ),
+    (
+        &["--oom-score-adj=-1001"],
+        "failed validate: KubeProxyConfiguration.KubeProxyLinuxConfiguration.OOMScoreAdj: Invalid value: -1001: must be \
+         within the range [-1000, 1000]; look at --oom-score-adj",
+    ),
+    (
+        &["--kube-api-burst=-5"],
+        "failed validate: KubeProxyConfiguration.ClientConnection.Burst: Invalid value: -5: must be greater than or equal \
+         to 0; look at --kube-api-burst",
+    ),
+    (
+        &["--healthz-bind-address=0.0.0.0:0"],
+        "failed validate: KubeProxyConfiguration.HealthzBindAddress: Invalid value: \"0\": must be a valid port; look at \
+         --healthz-bind-address",
+    ),
+    (
+        &["--metrics-bind-address=0.0.0.0:65536"],
+        "--metrics-bind-address: \"0.0.0.0:65536\" is no address: expected one such as 0.0.0.0, 0.0.0.0:10256 or \
+         [::]:10256; try `weir proxy --help`",
+    ),
+    (
+        &["--show-hidden-metrics-for-version=1.20"],
+        "failed validate: KubeProxyConfiguration.ShowHiddenMetricsForVersion: Invalid value: \"1.20\": invalid \
+         showHiddenMetricsForVersion: showHiddenMetricsForVersion: Invalid value: \"1.20\": must be omitted or have the \
+         value '1.35'; only the previous minor version is allowed; look at --show-hidden-metrics-for-version",
+    ),
+    (
+        &["--config=/no/such/file"],
+        "failed complete: cannot read the configuration file /no/such/file: No such file or directory (os error 2); \
+         check --config",
+    ),
+    (
+        &["--version=v1"],
+        "--version: could not parse \"v1\" as version: expected one such as v1.36.1; try `weir proxy --help`",
     ),
 ];
 
@@ -165,7 +291,7 @@ fn commands_are_known() {
     failed(
         &run(weir(&["prox"])),
         1,
-        "unknown command \"prox\": there are proxy, diff, cleanup, demo; try `weir --help`",
+        "unknown command \"prox\": there are proxy, diff, cleanup, demo, completions, manpage; try `weir --help`",
         &[],
     );
     let ran = run(weir(&[] as &[&str]));

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use weir::lab::{Host, Lab, rerun, skipped};
 
+use crate::configuration::{FILES, file};
 use crate::mistakes::FLAGS;
 use crate::program::{Ran, all_rules, data, installed, path_with, run_in, script, small_lab, weir};
 
@@ -56,6 +57,10 @@ fn flags_and_sources() {
     for (flags, line) in FLAGS {
         let arguments: Vec<&str> = ["proxy"].into_iter().chain(flags.iter().copied()).collect();
         assert_eq!(cannot_start(lab.node(), weir(&arguments)), line);
+    }
+    for (body, line) in FILES {
+        let (_folder, path) = file(body);
+        assert_eq!(cannot_start(lab.node(), weir(&["proxy", "--config", &path])), line.replace("FILE", &path));
     }
     for (flag, beginning) in [
         ("--manifests=/no/such/folder", "cannot read the manifest folder /no/such/folder: No such file or directory"),

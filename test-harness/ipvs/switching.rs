@@ -24,7 +24,8 @@ pub fn all() -> Vec<(&'static str, fn())> {
 }
 
 /// How long what IPVS mode leaves waits for its connections, in both modes.
-const DRAIN: &str = "--ipvs-drain-timeout=60s";
+const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN_FLAG: &str = "--ipvs-drain-timeout=60s";
 /// How long connections go on after a switch. Less than `DRAIN`.
 const AFTER: Duration = Duration::from_secs(2);
 
@@ -75,7 +76,7 @@ fn there_and_back(variant: Variant) {
     let objects = services().map(|service| service.on(&endpoints));
     let serve = |mode: ProxyMode| {
         let begin = Instant::now();
-        let weir = world.start(mode, &[DRAIN], SELDOM);
+        let weir = world.start(mode, &[DRAIN_FLAG], SELDOM);
         weir.tell(facts(&objects));
         println!("{} serves after {:?}", mode.as_str(), begin.elapsed());
         weir
@@ -96,7 +97,7 @@ fn there_and_back(variant: Variant) {
         thread::sleep(AFTER);
         println!("connections of iptables mode: {:?}", old.end());
         println!("connections of IPVS mode: {:?}", new.end());
-        until_nothing_is_left(&world);
+        until_nothing_is_left(&world, DRAIN);
         let differs = difference(&rules, &self::rules(&world));
         assert!(differs.is_empty(), "{}", differs.join("\n"));
         weir.stop();
@@ -114,7 +115,7 @@ fn outlive() {
     let of = |family| [web.cluster_ip(family), web.external_ip(family)].map(|ip| (family, SocketAddr::from((ip, 80))));
     let addresses: Vec<(Family, SocketAddr)> = world.families().into_iter().flat_map(of).collect();
     let serve = |mode| {
-        let weir = world.start(mode, &[DRAIN], SELDOM);
+        let weir = world.start(mode, &[DRAIN_FLAG], SELDOM);
         weir.tell(facts(&objects));
         weir
     };
@@ -143,7 +144,7 @@ fn outlive() {
     assert!(addresses.iter().all(|(_, to)| held.iter().any(|it| it.starts_with(&to.ip().to_string()))), "{held:?}");
 
     drop(old);
-    until_nothing_is_left(&world);
+    until_nothing_is_left(&world, DRAIN);
     talk(&mut new);
     for (flow, (family, to)) in new.iter().zip(addresses.iter().cycle()) {
         assert_eq!(flow.local_address().unwrap().ip(), world.node_ip(*family), "to {to}");

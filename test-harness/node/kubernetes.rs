@@ -22,6 +22,12 @@ fn services_appear_change_and_leave_the_selection() {
     let node = lab.node();
     let api = Api::start(node);
     api.serve("a", "10.96.0.1", &["10.244.1.1"]);
+    let node_of = |cidr: &str| {
+        let addresses = json!([{"type": "InternalIP", "address": "192.0.2.1"}]);
+        let spec = json!({"podCIDRs": [cidr]});
+        json!({"kind": "Node", "metadata": {"name": NODE}, "spec": spec, "status": {"addresses": addresses}})
+    };
+    api.server.put(node_of("10.244.0.0/24"));
     let source = api.flag();
     let flags =
         [source.as_str(), "--hostname-override", NODE, "--iptables-variant=nft", "--detect-local-mode=NodeCIDR"];
@@ -32,7 +38,7 @@ fn services_appear_change_and_leave_the_selection() {
     api.serve("b", "10.96.0.2", &["10.244.1.2"]);
     eventually("a new service is served", || rules(node, SAVE).contains(&to_endpoint("10.244.1.2")));
     // Rules depend on the Node object, and follow it.
-    api.server.put(json!({"kind": "Node", "metadata": {"name": NODE}, "spec": {"podCIDRs": ["10.244.1.0/24"]}}));
+    api.server.put(node_of("10.244.1.0/24"));
     eventually("the node's network is known", || rules(node, SAVE).contains("! -s 10.244.1.0/24 -d 10.96.0.2/32"));
     assert!(in_step(node, &flags), "{}", diff(node, &flags).out);
 

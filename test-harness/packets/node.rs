@@ -8,6 +8,7 @@ use clap::Parser;
 use nix::sched::{CloneFlags, setns};
 use tokio::sync::{mpsc, oneshot};
 use weir::cmd::proxy::{NodeConfig, Observers, RunningNode};
+use weir::cmd::settle::complete;
 use weir::cmd::{Cli, Command, Failure};
 use weir::engine::{Handle, Pacing, Status};
 use weir::kernel::xtables::Driver;
@@ -35,7 +36,8 @@ impl Weir {
         let typed = ["weir", "proxy"].iter().chain(flags);
         let Command::Proxy(args) = Cli::parse_from(typed).command else { unreachable!() };
         let pacing = Pacing::new(Duration::ZERO, sync_period);
-        let config = NodeConfig { node_name: NODE.into(), rules: args.rules, pacing };
+        let settled = complete(&args.options).unwrap();
+        let config = NodeConfig { node_name: NODE.into(), rules: settled.rules, pacing, gates: settled.gates };
         let (updates, receiver) = mpsc::channel(QUEUE);
         let (stop, stopped) = oneshot::channel::<()>();
         let (report, reported) = sync_channel(1);

@@ -81,7 +81,7 @@ fn settings() -> Settings {
     let Command::Proxy(args) = Cli::parse_from(["weir", "proxy"].iter().chain(&FLAGS)).command else { unreachable!() };
     let accounting = Accounting::foretell(&Family::ALL);
     let host = HostFacts { accounting, ..HostFacts::read().unwrap() };
-    settle::settings(&args.rules, None, &host)
+    settle::settings(&settle::complete(&args.options).unwrap().rules, None, &host)
 }
 
 /// Chains that would change, without the family.

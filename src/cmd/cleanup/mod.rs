@@ -123,10 +123,9 @@ pub fn everything(exclude_cidrs: &[IpNet]) -> Result<(), Failure> {
 /// Deletes the tables of kube-proxy's nftables mode, and gives how many there were. To be called once when rules of another
 /// mode serve (contract 1.7, step 2).
 ///
-/// Until then both serve. Of two chains that could give a new connection its endpoint the kernel asks one, and asks the
-/// other no more once there is an answer; both have the same services, and a connection keeps the endpoint that it has.
-/// What kube-proxy refuses (source ranges, services without endpoints) is refused until its tables go. Afterwards nothing
-/// is left that would answer by endpoints of yesterday.
+/// Until then both serve. Of two chains that could give a new connection its endpoint the kernel asks one first, and the
+/// other no more once there is an answer; both know the same services, and a connection keeps the endpoint that it has. The
+/// source ranges that kube-proxy knew are kept too. Afterwards nothing answers by endpoints of yesterday any more.
 ///
 /// # Errors
 /// A table is there, or may be, and cannot be deleted. It does not keep a proxy from serving: contract 1.7 has it logged.

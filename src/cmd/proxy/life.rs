@@ -1,6 +1,7 @@
 //! The life of the process: a node for each configuration, one after the other. Between two nodes, as after the last one,
 //! all rules stay.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -100,12 +101,12 @@ impl Life {
     /// Starts a node; `None` if there is nothing more to do.
     async fn start(&mut self, settled: &Settled) -> Result<Option<RunningNode>, Failure> {
         let source = settled.source.choice()?;
-        conntrack(settled)?;
         set_oom_score_adj(settled.oom_score_adj.into());
         let driver = live::open_for_writing(&settled.rules)?;
         let families = driver.families();
         settle::check_families(&settled.rules, &families)?;
         log_settled(settled, &source, &driver);
+        let is_first = self.outside.is_none();
         let outside = self.outside.get_or_insert_with(|| Outside::new(settled, &families));
         let config = api_config(settled, outside);
         let opened = tokio::select! {
@@ -115,6 +116,9 @@ impl Life {
                 return Ok(None);
             }
         };
+        // Nothing is touched before all is open. The driver may have loaded the module that these are settings of, and
+        // settings of rules depend on one of them.
+        conntrack(settled)?;
         let gate = match opened.origin {
             Origin::Folder(_) => NodeGate::open(),
             Origin::Api { .. } => NodeGate::of(&settled.node_name, &settled.rules),
@@ -161,7 +165,9 @@ impl Life {
             outside.attach(node.handle(), &families, parts);
         }
         outside.serve(settled)?;
-        outside.record(Event::starting(&settled.node_name, settled.rules.proxy_mode.as_str()));
+        if is_first {
+            outside.record(Event::starting(&settled.node_name, settled.rules.proxy_mode.as_str()));
+        }
         Ok(Some(node))
     }
 
@@ -332,8 +338,8 @@ fn conntrack(settled: &Settled) -> Result<(), Failure> {
         udp: wanted.udp_timeout,
         udp_stream: wanted.udp_stream_timeout,
     };
-    let settled = Conntrack::default().settle(&settings, &Pins::default());
-    settled.map_err(|error| Failure::new(error.to_string()))
+    let pins = Pins::by_name(settled.rules.ipvs.kept_sysctls()).and_files(Path::new("/"));
+    Conntrack::default().settle(&settings, &pins).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// How the API server is asked.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::cmd::Failure;
 use crate::cmd::options::{IpvsOptions, RuleOptions};
 use crate::engine::{
-    Backend, IptablesBackend, IpvsBackend, IpvsHooks, Kernel, OnDenied, SharedSettings, WithCompanion, observe_sets_and_device,
+    Backend, IptablesBackend, IpvsBackend, IpvsHooks, Kernel, OnDenied, SharedSettings, WithCompanion,
+    observe_sets_and_device,
 };
 use crate::kernel::ipset::IpsetDriver;
 use crate::kernel::ipvs::{Ipvs, IpvsDriver};

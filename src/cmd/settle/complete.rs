@@ -249,3 +249,7 @@ fn read(path: &str) -> Result<String, Failure> {
     }
     String::from_utf8(bytes).map_err(|_| failed(&"it is not UTF-8"))
 }
+
+#[cfg(test)]
+#[path = "complete_tests.rs"]
+mod tests;

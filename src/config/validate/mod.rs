@@ -3,6 +3,8 @@
 mod error;
 mod logging;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -14,11 +14,10 @@ pub enum Reference {
     Counter(Box<str>),
 }
 
-/// Makes a reference of a name.
-type Naming = fn(Box<str>) -> Reference;
+/// An option of rules that are not understood, and what the word behind it names.
+type Naming = (&'static str, fn(Box<str>) -> Reference);
 
-/// Options of rules that are not understood, and what the word behind them names.
-const NAMING: [(&str, Naming); 9] = [
+const NAMING: [Naming; 9] = [
     ("-j", Reference::Chain),
     ("--jump", Reference::Chain),
     ("-g", Reference::Chain),

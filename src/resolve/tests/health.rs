@@ -135,3 +135,23 @@ fn s23_to_s27_what_the_node_object_says() {
     let eligible = [NodeEligibility::Unknown, NodeEligibility::Leaving, NodeEligibility::Gone].map(|e| e.is_eligible());
     assert_eq!((eligible, NodeEligibility::Eligible.is_eligible()), ([false; 3], true));
 }
+
+/// A source that starts anew: until it has told everything, what was told before stays.
+#[test]
+fn one_goes_on_for_another() {
+    let (s, t) = (balanced("ns/s", 9000), balanced("ns/t", 9001));
+    let mut ports = HealthPorts::new(NODE.into(), Options::default());
+    let mut first = State::default();
+    let touched = first.apply(synced(&[s, t.clone()], &[]));
+    assert_eq!(ports.follow(&first, &touched).len(), 2);
+    ports.succeed(HealthPorts::new(NODE.into(), Options::default()));
+    let mut second = State::default();
+    let mut batches =
+        synced(std::slice::from_ref(&t), &[slice("ns/t-1", "t", &[HTTP], &[here("10.0.0.1")])]).into_iter();
+    let touched = second.apply(batches.next().into_iter().collect());
+    assert_eq!(ports.follow(&second, &touched), []);
+    let touched = second.apply(batches.collect());
+    let mut changes = ports.follow(&second, &touched);
+    changes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(changes, [(name("ns/s"), None), (name("ns/t"), port(9001, Some(1), None))]);
+}

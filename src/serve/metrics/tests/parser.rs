@@ -145,7 +145,7 @@ fn check(family: &Read, format: Format) -> Result<(), String> {
         if names.len() != sample.labels.len() || !seen.insert((sample.name.clone(), sample.labels.clone())) {
             return fail("labels or samples that come twice");
         }
-        if family.kind != "gauge" && !ending.is_some_and(|e| e == "_sum") && sample.value < 0.0 {
+        if family.kind != "gauge" && ending.is_none_or(|e| e != "_sum") && sample.value < 0.0 {
             return fail("a negative count");
         }
     }
@@ -155,7 +155,8 @@ fn check(family: &Read, format: Format) -> Result<(), String> {
 /// Bounds rise to infinity, counts do not fall, and the last is the count.
 fn check_buckets(family: &Read) -> Result<(), String> {
     let fail = |what: &str| Err(format!("{}: {what}", family.name));
-    let mut last: Option<(Vec<(String, String)>, f64, f64)> = None;
+    type Bucket = (Vec<(String, String)>, f64, f64);
+    let mut last: Option<Bucket> = None;
     for sample in &family.samples {
         let ending = sample.name.strip_prefix(&family.name).unwrap_or_default();
         if ending != "_bucket" {
