@@ -46,7 +46,7 @@
 //! | `rest_client_requests_total`, `rest_client_request_duration_seconds` | same; the duration ends with the answer's header |
 //! | `process_*` | same, but for the next line |
 //! | `process_network_{receive,transmit}_bytes_total` | refused: they are of the network namespace, so of the whole node, whatever their name says; node_exporter has them |
-//! | `kubernetes_feature_enabled` | same, of the gates that a service proxy has |
+//! | `kubernetes_feature_enabled` | same |
 //! | `registered_metrics_total`, `hidden_metrics_total`, `disabled_metrics_total` | same: of what is registered here; nothing is hidden |
 //! | `kubernetes_healthcheck`, `kubernetes_healthchecks_total` at `/metrics/slis` | same |
 //! | `kubernetes_build_info` | refused: a common alert compares its `git_version` across a cluster; `weir_build_info` has weir's |
@@ -56,7 +56,7 @@
 //! | `aggregator_*`, `apiserver_*`, `cardinality_enforcement_*` | refused: always 0, of libraries that are linked into kube-proxy |
 //!
 //! Prometheus asks for OpenMetrics first, and gets it; kube-proxy never gives it. The samples are the same in both.
-//! Neither protobuf (and with it native histograms) nor compression is offered: a scrape is 40 kB on the node's network.
+//! Neither protobuf (and with it native histograms) nor compression is offered: a scrape is some 60 kB on the node's network.
 
 mod family;
 mod instruments;
