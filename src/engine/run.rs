@@ -178,7 +178,7 @@ pub struct Runner<F> {
     listener: Listener,
     programming: Programming,
     programmed: OnProgrammed,
-    /// Services with a time whose fragments may have come into force.
+    /// Services with a time that were told in this step.
     touched: Touched,
     /// What was told when the kernel was last asked for all of it.
     taken: FactCounts,
@@ -300,17 +300,15 @@ impl<F: Facts> Runner<F> {
                 alive &= self.act(action);
             }
         }
-        self.tell_programmed();
+        let touched = std::mem::take(&mut self.touched);
+        self.tell_programmed(&touched);
         self.tell_status();
         alive
     }
 
-    fn tell_programmed(&mut self) {
-        let touched = std::mem::take(&mut self.touched);
-        if !touched.is_empty() {
-            let done = self.programming.settle(&touched, |key| self.engine.progress(key));
-            done.into_iter().for_each(&mut self.programmed);
-        }
+    fn tell_programmed(&mut self, touched: &Touched) {
+        let done = self.programming.settle(touched, |key| self.engine.progress(key));
+        done.into_iter().for_each(&mut self.programmed);
     }
 
     fn tell_status(&mut self) {
@@ -333,7 +331,9 @@ impl<F: Facts> Runner<F> {
                 self.kernel.send(Command::Repair { model, scope, mode })
             }
             Action::Applied(moves) => {
-                self.touched = self.programming.moved(&moves);
+                // Before anything newer is sent.
+                let touched = self.programming.moved(&moves);
+                self.tell_programmed(&touched);
                 self.kernel.send(Command::Applied(moves))
             }
             Action::WakeAt(at) => {

@@ -49,7 +49,9 @@ struct Shared {
 impl Shared {
     fn pass_gate(&self) {
         assert!(!self.panic, "told to panic");
-        if let Some(gate) = self.gate.lock().unwrap().take() {
+        // Another gate may be put there meanwhile.
+        let gate = self.gate.lock().unwrap().take();
+        if let Some(gate) = gate {
             let _ = gate.recv();
         }
     }
@@ -165,9 +167,12 @@ async fn times_wait_until_the_kernel_has_what_they_timed() {
     until(&setup.handle, |status| status.facts.changed_services == 4).await;
     assert_eq!(setup.handle.status().facts_taken.changed_services, 3, "the fourth waits for the kernel");
     assert_eq!(*setup.programmed.lock().unwrap(), [1], "the second is in flight, what repeats it as well");
+    let (open_again, gate) = sync::channel();
+    *shared.gate.lock().unwrap() = Some(gate);
     open.send(()).unwrap();
     until(&setup.handle, |status| status.counters.applies == 1).await;
-    assert_eq!(setup.programmed.lock().unwrap()[..2], [1, 2], "though there is something newer");
+    assert_eq!(*setup.programmed.lock().unwrap(), [1, 2], "though there is something newer");
+    open_again.send(()).unwrap();
     until(&setup.handle, |status| status.counters.applies == 2).await;
     assert_eq!(*setup.programmed.lock().unwrap(), [1, 2, 3, 4]);
     assert_eq!(setup.handle.status().facts_taken.changed_services, 4);
