@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::family::{Description, Family, Labels, Stability, Value};
 use super::instruments::{Counter, Histogram, PROGRAMMING, Timestamp, WORK};
 use super::readings::Readings;
+use crate::serve::health::Probe;
 use super::requests::Requests;
 use super::text::{Format, write};
 use super::{kube, own, process};
@@ -48,13 +49,6 @@ pub struct Feature {
     /// `ALPHA`, `BETA`, empty for what is generally available, `DEPRECATED`.
     pub stage: &'static str,
     pub enabled: bool,
-}
-
-/// Which page of the health server was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Probe {
-    Healthz,
-    Livez,
 }
 
 /// What became of a changed configuration.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::serve::health::Probe;
 use crate::engine::{Finished, Task};
 use crate::model::{EndpointFlags, ModelEndpoint, ServicePort, ServicePortKey};
 use crate::net::{Endpoint, Family as IpFamily, ObjectName, PerFamily, Protocol, ServicePortName};
