@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::family::{Description, Family, Labels, Stability, Value};
 use super::instruments::{Counter, Histogram, PROGRAMMING, Timestamp, WORK};
 use super::readings::Readings;
-use crate::serve::health::Probe;
 use super::requests::Requests;
 use super::text::{Format, write};
 use super::{kube, own, process};
 use crate::engine::{Finished, Handle, Status, Task};
 use crate::model::{ServicePort, ServicePortKey};
 use crate::net::{Family as IpFamily, PerFamily};
+use crate::serve::health::Probe;
 use crate::state::TrafficPolicy;
 
 /// Where the clock of the engine and the system's are further apart than this, the system's was set.
