@@ -73,7 +73,7 @@ pub enum Told {
 
 impl Told {
     /// It is no longer waited for.
-    pub fn is_error(&self) -> bool {
+    pub fn is_warning(&self) -> bool {
         matches!(self, Told::NoNode { .. } | Told::NoAddress { .. })
     }
 }

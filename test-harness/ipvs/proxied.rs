@@ -66,6 +66,8 @@ impl World {
             "--hostname-override=node",
             "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48",
             "--ipvs-sync-period=1s",
+            // The machine's is smaller, and in a network namespace nobody may change it.
+            "--conntrack-max-per-core=0",
             "-v=2",
         ];
         weir(&own.into_iter().chain(flags.iter().copied()).collect::<Vec<_>>())

@@ -79,7 +79,7 @@ fn is_only_reported_if_so_configured() {
     let compares = running.said("task=Repair").len();
     eventually("two more compares are through", || running.said("task=Repair").len() >= compares + 2);
     assert_eq!(rules(node, SAVE), damaged);
-    assert_eq!(running.said("changed by ").len(), 1, "the same is not told again:\n{}", running.log());
+    assert_eq!(running.said("WARN 1 kernel object").len(), 1, "the same is not told again:\n{}", running.log());
     // What is asked for is still done.
     folder.serve("b", "10.96.0.2", &["10.244.1.2"]);
     eventually("a new service is served", || rules(node, SAVE).contains(&to_endpoint("10.244.1.2")));

@@ -103,7 +103,7 @@ impl NodeGate {
                 Step::Fail(timeout) => return Err(Failure::new(timeout.to_string())),
             };
             match told {
-                Some(told) if told.is_error() => tracing::error!("{told}"),
+                Some(told) if told.is_warning() => tracing::warn!("{told}"),
                 Some(told) => tracing::info!("{told}"),
                 None => {}
             }

@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use http::StatusCode;
 use tokio::sync::{mpsc, watch};
 
 use super::pages;
@@ -22,7 +21,7 @@ use crate::serve::health::{
     FamilyHealth, NodePorts, NodePortsConfig, ProxyHealth, Sources, of_engine, raise_open_files,
 };
 use crate::serve::http::{Endpoint, Handler, Kept, ListenError, keep_serving, serve};
-use crate::serve::metrics::{Metrics, Mode, Probe, Requests, Setup};
+use crate::serve::metrics::{Metrics, Mode, Requests, Setup};
 use crate::state::{State, Touched};
 
 /// How the families of the node are; before there is one, nobody knows.
@@ -88,7 +87,11 @@ impl Outside {
         }
         let inside: Arc<RwLock<Inside>> = Arc::default();
         let (eligibility, eligible) = watch::channel(NodeEligibility::default());
-        let health = ProxyHealth::new(sources(&inside, eligible));
+        let requests = Requests::default();
+        let metrics = Metrics::new(setup(settled, families, &requests));
+        let counted = metrics.clone();
+        let sources = sources(&inside, eligible).with_probes(move |probe, code| counted.probed(probe, code.as_u16()));
+        let health = ProxyHealth::new(sources);
         let (addresses, follow_addresses) = watch::channel(PerFamily::default());
         let events: Arc<RwLock<Recorder>> = Arc::default();
         let is_healthy = {
@@ -105,8 +108,6 @@ impl Outside {
             follow: Mutex::new(HealthPorts::new(node.clone(), options(settled, families))),
             serve: NodePorts::start(NodePortsConfig::new(node, follow_addresses, is_healthy, on_failure)),
         });
-        let requests = Requests::default();
-        let metrics = Metrics::new(setup(settled, families, &requests));
         let (hard_failed, hard_failures) = mpsc::unbounded_channel();
         Outside {
             node_name: settled.node_name.clone(),
@@ -195,7 +196,7 @@ impl Outside {
                 address => Ok(keep_serving(endpoint, address, on_failure)),
             }
         };
-        let healthz = start("healthz", self.probes(), healthz, Event::failed_healthcheck, "the health server");
+        let healthz = start("healthz", self.health.handler(), healthz, Event::failed_healthcheck, "the health server");
         let served = healthz.and_then(|healthz| {
             let metrics =
                 start("metrics", self.metrics_pages(), Some(metrics), Event::failed_metrics, "the metrics server")?;
@@ -252,26 +253,6 @@ impl Outside {
 
     pub fn recorder(&self) -> Recorder {
         self.events.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The health server's pages, counted.
-    fn probes(&self) -> Handler {
-        let (health, metrics) = (self.health.handler(), self.metrics.clone());
-        Handler::awaiting(move |parts, body| {
-            let (health, metrics) = (health.clone(), metrics.clone());
-            async move {
-                let probe = match parts.uri.path() {
-                    "/healthz" => Some(Probe::Healthz),
-                    "/livez" => Some(Probe::Livez),
-                    _ => None,
-                };
-                let answer = health.answer(parts, body).await;
-                if let Some(probe) = probe {
-                    metrics.probed(probe, StatusCode::as_u16(&answer.status()));
-                }
-                answer
-            }
-        })
     }
 
     fn metrics_pages(&self) -> Handler {

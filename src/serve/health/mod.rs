@@ -15,7 +15,7 @@
 //! eligibility as it changes, which [`NodeEligibility::of`](crate::resolve::health::NodeEligibility::of) reads from the
 //! facts. Its [`handler`](ProxyHealth::handler) goes to [`keep_serving`](super::http::keep_serving), or nowhere where no
 //! address is configured. On SIGTERM with a grace period, [`ProxyHealth::start_stopping`] makes every answer a 503 while the
-//! rules stay. Its [`probes`](ProxyHealth::probes) are what metrics count.
+//! rules stay. [`Sources::with_probes`] is for whoever counts probes.
 //!
 //! [`NodePorts::start`] takes [`NodePortsConfig`]; [`NodePorts::tell`] is given what
 //! [`HealthPorts::follow`](crate::resolve::health::HealthPorts::follow) returns for each batch of facts. It may be called
@@ -57,6 +57,6 @@ mod timestamp;
 pub use engine::of_engine;
 pub use files::raise_open_files;
 pub use node_ports::{Failure, NodePorts, NodePortsConfig};
-pub use probes::{Codes, Probes};
+pub use probes::{OnProbe, Probe};
 pub use proxy::{FamilyHealth, ProxyHealth, Sources};
 pub use timestamp::rfc3339_nano;

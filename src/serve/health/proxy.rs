@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{Probes, rfc3339_nano};
+use super::{OnProbe, Probe, rfc3339_nano};
 use crate::net::Family;
 use crate::resolve::health::NodeEligibility;
 use crate::serve::http::{Handler, not_found, page};
@@ -40,6 +40,7 @@ pub struct Sources {
     node: watch::Receiver<NodeEligibility>,
     remarks: Ask<Vec<String>>,
     now: Ask<SystemTime>,
+    on_probe: OnProbe,
 }
 
 impl Sources {
@@ -48,7 +49,13 @@ impl Sources {
         families: impl Fn(Family) -> FamilyHealth + Send + Sync + 'static,
         node: watch::Receiver<NodeEligibility>,
     ) -> Self {
-        Sources { families: Box::new(families), node, remarks: Box::new(Vec::new), now: Box::new(SystemTime::now) }
+        Sources {
+            families: Box::new(families),
+            node,
+            remarks: Box::new(Vec::new),
+            now: Box::new(SystemTime::now),
+            on_probe: Box::new(|_, _| {}),
+        }
     }
 
     /// What else is not as it should be, and no reason to send traffic elsewhere: it is told in the body and changes nothing
@@ -56,6 +63,12 @@ impl Sources {
     #[must_use]
     pub fn with_remarks(self, remarks: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
         Sources { remarks: Box::new(remarks), ..self }
+    }
+
+    /// Who counts probes.
+    #[must_use]
+    pub fn with_probes(self, on_probe: impl Fn(Probe, StatusCode) + Send + Sync + 'static) -> Self {
+        Sources { on_probe: Box::new(on_probe), ..self }
     }
 
     /// Another clock.
@@ -69,7 +82,6 @@ impl Sources {
 pub struct ProxyHealth {
     sources: Sources,
     stopping: AtomicBool,
-    probes: Probes,
 }
 
 /// The body of an answer; field by field as kube-proxy has it, in its order. `reasons` is ours: it comes last, and only where
@@ -119,7 +131,7 @@ impl Picture {
 
 impl ProxyHealth {
     pub fn new(sources: Sources) -> Arc<Self> {
-        Arc::new(ProxyHealth { sources, stopping: AtomicBool::new(false), probes: Probes::default() })
+        Arc::new(ProxyHealth { sources, stopping: AtomicBool::new(false) })
     }
 
     /// All families are healthy, and the process is not about to stop. The node has no part in this.
@@ -130,11 +142,6 @@ impl ProxyHealth {
     /// From now on every answer is 503, while the rules stay: load balancers look elsewhere before the process ends.
     pub fn start_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// What was answered so far.
-    pub fn probes(&self) -> &Probes {
-        &self.probes
     }
 
     /// Serves `/healthz` and `/livez`, by whatever method, and nothing else.
@@ -154,14 +161,14 @@ impl ProxyHealth {
         let (code, mut body) = self.answer(&picture, is_well);
         body.node_eligible = Some(eligibility.is_eligible());
         body.reasons.extend(why_not(eligibility).map(str::to_owned));
-        self.probes.healthz.count(code);
+        (self.sources.on_probe)(Probe::Healthz, code);
         respond(code, body, (self.sources.remarks)())
     }
 
     fn livez(&self) -> Response<Bytes> {
         let picture = self.picture();
         let (code, body) = self.answer(&picture, picture.is_healthy());
-        self.probes.livez.count(code);
+        (self.sources.on_probe)(Probe::Livez, code);
         respond(code, body, (self.sources.remarks)())
     }
 

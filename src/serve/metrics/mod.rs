@@ -75,7 +75,7 @@ pub use instruments::{Counter, Histogram};
 pub use negotiation::{Negotiated, negotiate};
 pub use process::{start_time, started};
 pub use readings::{Cleanups, Followed, Memory, Packets, Readings, RuleNumbers, Sent};
-pub use registry::{Feature, Metrics, Mode, Probe, Reload, Setup};
+pub use registry::{Feature, Metrics, Mode, Reload, Setup};
 pub use requests::{Request, Requests};
 pub use text::{Format, write};
 

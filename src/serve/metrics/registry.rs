@@ -14,6 +14,7 @@ use super::{kube, own, process};
 use crate::engine::{Finished, Handle, Status, Task};
 use crate::model::{ServicePort, ServicePortKey};
 use crate::net::{Family as IpFamily, PerFamily};
+use crate::serve::health::Probe;
 use crate::state::TrafficPolicy;
 
 /// Where the clock of the engine and the system's are further apart than this, the system's was set.
@@ -48,13 +49,6 @@ pub struct Feature {
     /// `ALPHA`, `BETA`, empty for what is generally available, `DEPRECATED`.
     pub stage: &'static str,
     pub enabled: bool,
-}
-
-/// Which page of the health server was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Probe {
-    Healthz,
-    Livez,
 }
 
 /// What became of a changed configuration.

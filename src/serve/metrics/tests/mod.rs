@@ -12,6 +12,7 @@ use super::*;
 use crate::engine::{Finished, Task};
 use crate::model::{EndpointFlags, ModelEndpoint, ServicePort, ServicePortKey};
 use crate::net::{Endpoint, Family as IpFamily, ObjectName, PerFamily, Protocol, ServicePortName};
+use crate::serve::health::Probe;
 use crate::state::TrafficPolicy;
 
 fn setup(mode: Mode) -> Setup {
