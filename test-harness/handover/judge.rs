@@ -14,7 +14,7 @@ use weir::kernel::xtables::variant::Variant;
 use weir::lab::{HostChild, Probe, rerun, skipped};
 
 use crate::cluster::Api;
-use crate::process::Proxy;
+use crate::process::{Proxy, eventually};
 use crate::program::{installed, path_with, run_in};
 use crate::shared::manifests::NODE;
 use crate::shared::served::{objects, six};
@@ -115,12 +115,14 @@ impl Judge {
         families.len() == self.world.left.world.families().len()
     }
 
-    /// `weir proxy` of the same API server, until everything is in force.
-    fn serve_by_weir(&self) {
+    /// `weir proxy` of the same API server, until everything is in force and so many tables of nftables mode are gone.
+    fn serve_by_weir(&self, tables: usize) {
         let variant = format!("--iptables-variant={}", self.world.variant);
         let kubeconfig = self.api.flag();
         let flags = [kubeconfig.as_str(), variant.as_str(), FLAGS[0], "--hostname-override=node"];
-        let (code, log) = Proxy::start(self.world.node(), &flags).started().stop();
+        let running = Proxy::start(self.world.node(), &flags).started();
+        eventually("kube-proxy's tables are gone", || running.said("its table is deleted").len() == tables);
+        let (code, log) = running.stop();
         assert_eq!(code, Some(0), "{log}");
     }
 
@@ -134,11 +136,9 @@ impl Judge {
             Probe::tcp(*to).run(host).unwrap_or_else(|error| panic!("kube-proxy serves {to}: {error}"));
         }
         let mut flows = world.hold();
-        let (tables, there) = while_connecting(&clients, || {
-            self.serve_by_weir();
-            world.node().run(remove_nftables_leftovers).unwrap().unwrap()
-        });
-        assert_eq!(tables, if mode == "nftables" { world.left.world.families().len() } else { 0 });
+        let tables = if mode == "nftables" { world.left.world.families().len() } else { 0 };
+        let ((), there) = while_connecting(&clients, || self.serve_by_weir(tables));
+        assert_eq!(world.node().run(remove_nftables_leftovers).unwrap().unwrap(), 0, "there is nothing more to remove");
         are_open(&mut flows, "on the way there");
         let now = foreign(&world.snapshot());
         assert!(others.iter().all(|line| now.contains(line)), "{now:#?}");
@@ -155,7 +155,7 @@ impl Judge {
         world.ends_clean();
 
         self.serve_by_kube_proxy(mode);
-        self.serve_by_weir();
+        self.serve_by_weir(tables);
         let ran = run_in(world.node(), self.kube_proxy(&["--cleanup"]));
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let left = world.snapshot();

@@ -3,6 +3,7 @@
 use weir::cmd::cleanup::remove_nftables_leftovers;
 use weir::lab::Host;
 
+use crate::process::eventually;
 use crate::shared::served::{objects_away, six};
 use crate::shared::stream::while_connecting;
 use crate::shared::variants::on_each_variant;
@@ -24,8 +25,8 @@ fn remove_tables(node: &Host) -> usize {
     node.run(remove_nftables_leftovers).unwrap().unwrap()
 }
 
-/// kube-proxy in nftables mode, then weir in iptables mode beside its tables, then without them; and back: the tables
-/// again beside weir's rules. A connection keeps the endpoint that it has, whoever gave it.
+/// kube-proxy in nftables mode, then weir in iptables mode, which takes its tables away once it serves itself; and back: the
+/// tables again beside weir's rules. A connection keeps the endpoint that it has, whoever gave it.
 #[test]
 fn to_iptables_mode_and_back() {
     on_each_variant(|variant| {
@@ -35,14 +36,12 @@ fn to_iptables_mode_and_back() {
         world.tell(&objects_away(&six(), &[1, 4]));
         let mut flows = world.hold();
         let clients = world.left.clients();
-        let (removed, there) = while_connecting(&clients, || {
-            world.serve_once();
-            let mut both = world.hold();
-            let removed = remove_tables(world.node());
-            are_open(&mut both, "opened while both served");
-            removed
+        let families = world.left.world.families().len();
+        let ((), there) = while_connecting(&clients, || {
+            let running = world.serve();
+            eventually("the tables are gone", || running.said("its table is deleted").len() == families);
+            assert_eq!(running.stop().0, Some(0));
         });
-        assert_eq!(removed, world.left.world.families().len());
         assert_eq!(remove_tables(world.node()), 0, "there is nothing more to remove");
         are_open(&mut flows, "on the way there");
         flows.extend(world.hold());
