@@ -98,12 +98,12 @@ fn device_later() {
     world.run("ip link delete kube-ipvs0");
     world.run("ip link add kube-ipvs0 type bridge");
     running.signal(Signal::SIGCONT);
-    let line = running.says("bridge");
-    for word in ["ERROR", "kube-ipvs0", "dummy device", "rename or delete", "trying again"] {
+    let line = running.says("rename or delete");
+    for word in ["ERROR", "kube-ipvs0", "bridge", "dummy device", "trying again"] {
         assert!(line.contains(word), "{word} is not in {line}");
     }
     std::thread::sleep(std::time::Duration::from_secs(3));
-    assert_eq!(running.said("bridge").len(), 1, "{}", running.log());
+    assert_eq!(running.said("rename or delete").len(), 1, "{}", running.log());
     world.run("ip link delete kube-ipvs0");
     world.until_kernel_is("the device is there again", &before);
     world.answer(None, frontend());
