@@ -57,7 +57,7 @@ const KUBE_PROXY: &[Row] = &[
     ("rest_client_requests_total", "counter", "code host method", "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host.", "", BOTH),
 ];
 
-/// What the engine tells is there only when it runs; see the suite `metrics`.
+/// What the engine tells is there only when it runs; see the tests of the engine, and `node/life.rs` of the harness.
 const OF_THE_ENGINE: [&str; 5] = [
     "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
     "kubeproxy_sync_proxy_rules_endpoint_changes_total",
